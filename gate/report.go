@@ -77,7 +77,10 @@ type Image struct {
 	Created  *time.Time `json:"created,omitempty"`
 	Target   string     `json:"target"`   // tag
 	Previous string     `json:"previous"` // digest that the target had; empty: it was absent
-	State    string     `json:"state"`    // unchanged, promoted, already, restored, unknown
+	// PreviousRevision is the commit that Previous was built from, when its
+	// label tells one.
+	PreviousRevision string `json:"previous_revision,omitempty"`
+	State            string `json:"state"` // unchanged, promoted, already, restored, unknown
 	// Now is the digest that the target pointed at when last seen.
 	Now    string `json:"now"`
 	Detail string `json:"detail,omitempty"`
@@ -152,5 +155,9 @@ type Rollback struct {
 	LiveSince  time.Time     `json:"live_since,omitzero"`
 	LiveFor    time.Duration `json:"live_for_ns"`
 	PromotedBy string        `json:"promoted_by,omitempty"` // run URL or actor
-	PostMortem string        `json:"post_mortem"`
+	// Suite and SuiteHash name what the canary had checked before the commit
+	// that was left went live; empty: no record tells.
+	Suite      string `json:"suite,omitempty"`
+	SuiteHash  string `json:"suite_hash,omitempty"`
+	PostMortem string `json:"post_mortem"`
 }
