@@ -1,7 +1,9 @@
 package fleet
 
 import (
+	"crypto/x509"
 	"net/http"
+	"net/url"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
@@ -32,19 +34,32 @@ const (
 // Config bounds what a fleet's sessions do. The zero value of a field means its
 // default, which is the default of the input of the same name.
 type Config struct {
-	RequestTimeout time.Duration     // one try; 10 s
-	Retries        int               // further tries; -1 is none, 0 is the default of 3
-	Concurrency    int               // tenants checked at the same time; 256
-	AllowHTTP      bool              // permit plain http to a host that is not loopback
-	UserAgent      string            // "canary-verify" when empty
-	Transport      http.RoundTripper // nil: a transport of the session's own; set in tests only
+	RequestTimeout time.Duration // one try, to the end of its body; 10 s
+	Retries        int           // further tries; -1 is none, 0 is the default of 3
+	Concurrency    int           // tenants checked at the same time; 256
+	AllowHTTP      bool          // permit plain http to a host that is not loopback
+	UserAgent      string        // "canary-verify" when empty
+	// Proxy returns the proxy of a request, as [http.Transport.Proxy] does; nil:
+	// requests go straight to the tenant. This package doesn't read the
+	// environment: pass [http.ProxyFromEnvironment] for HTTPS_PROXY and NO_PROXY.
+	// A proxy carries https as a tunnel and sees nothing of it.
+	Proxy func(*http.Request) (*url.URL, error)
+	// RootCAs are the authorities that tenants' certificates are checked
+	// against; nil: the system's.
+	RootCAs *x509.CertPool
+	// Transport replaces the fleet's own transport, and with it Proxy and
+	// RootCAs; set in tests only.
+	Transport http.RoundTripper
 }
 
-// A Request is one request to a tenant. Path and Query stay below the tenant's
-// base URL: there is no way to name another host.
+// A Request is one request to a tenant. Path stays below the tenant's base URL:
+// there is no way to name another host.
 type Request struct {
 	Method string
-	Path   string // begins with "/", already escaped, may carry a query
+	Path   string // begins with "/", already escaped, may carry a query; see [CheckPath]
+	// Header holds further headers. Authorization, X-Molecule-Org-Id and the
+	// headers that belong to the connection are the session's; they are left out.
+	// Answers come as the tenant encoded them: nothing asks for compression.
 	Header http.Header
 	Body   []byte
 	Auth   Auth
@@ -52,12 +67,14 @@ type Request struct {
 	Idempotent bool
 }
 
-// A Response is what came back. Body holds at most [MaxBody] bytes.
+// A Response is what came back. Body holds at most [MaxBody] bytes. A body that
+// broke off, or is shorter than its length promised, is no answer but a
+// [*TransportError].
 type Response struct {
 	Status   int
 	Header   http.Header
 	Body     []byte
-	Complete bool          // the body ended within MaxBody and as its length promised
+	Complete bool          // the body ended within MaxBody
 	Elapsed  time.Duration // of the last try: from sending it to the end of the body
 	Attempts int           // tries made, at least 1
 }

@@ -1,0 +1,243 @@
+package fleet
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+)
+
+// A FailureKind is the likely cause of a [TransportError].
+type FailureKind int
+
+// The kinds of failure. The zero value is the one of which nothing is known.
+const (
+	FailureOther    FailureKind = iota
+	FailureRequest              // the request is malformed; nothing was tried
+	FailureStopped              // the caller's context ended
+	FailureTimeout              // a try took longer than Config.RequestTimeout
+	FailureDNS                  // the host has no address
+	FailureRefused              // nothing listens there
+	FailureNetwork              // there is no way to the host
+	FailureTLS                  // no trusted encrypted connection
+	FailureProxy                // the proxy didn't let it through
+	FailureBroken               // the connection ended before the answer did
+	FailureFiles                // this machine has no file descriptor left
+	FailureProtocol             // the answer is not HTTP, or its header too large
+)
+
+// String returns one word, for example "timeout".
+func (k FailureKind) String() string {
+	words := [...]string{"other", "request", "stopped", "timeout", "dns", "refused", "network", "tls", "proxy", "broken", "files", "protocol"}
+	if k < 0 || int(k) >= len(words) {
+		return words[0]
+	}
+	return words[k]
+}
+
+// A TransportError says why a request had no answer. All its texts are
+// sanitised, without secrets and without the values of the query.
+type TransportError struct {
+	Tenant   string // its name
+	Method   string
+	URL      string
+	Kind     FailureKind
+	Attempts int           // tries made; 0: it never came to one
+	Elapsed  time.Duration // of all tries and the waits between them
+	Sent     bool          // whether any try may have reached the tenant
+	Status   int           // of the header that came before the last try broke; 0: none
+	Cause    string        // what went wrong in the last try
+	Hint     string        // the likely reason and what to do; may be empty
+	stopped  error
+}
+
+// Error returns one line: what was tried, what came back, what to do.
+func (e *TransportError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s: %s", e.Method, e.URL, e.Cause)
+	if e.Attempts > 0 {
+		fmt.Fprintf(&b, " (%s in %s)", tries(e.Attempts), e.Elapsed.Round(time.Millisecond))
+	}
+	if e.Hint != "" {
+		b.WriteString("; " + e.Hint)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause of the context that ended, and nothing else: other
+// causes may quote what the tenant sent.
+func (e *TransportError) Unwrap() error { return e.stopped }
+
+// tries returns "1 try" or "n tries".
+func tries(n int) string {
+	if n == 1 {
+		return "1 try"
+	}
+	return fmt.Sprintf("%d tries", n)
+}
+
+// maxCause bounds the text of a cause, in characters.
+const maxCause = 300
+
+// refuse returns the error of a request that can't be built.
+func (c *call) refuse(err error) *TransportError {
+	e := c.newError(FailureRequest, err.Error())
+	e.URL = c.session.base.String() // the path is what may be wrong
+	return e
+}
+
+// fail returns the error of a call that had no answer. err is what ended it
+// when there was no try.
+func (c *call) fail(err error) *TransportError {
+	if c.ctx.Err() != nil {
+		e := c.newError(FailureStopped, "stopped: "+context.Cause(c.ctx).Error())
+		e.stopped = context.Cause(c.ctx)
+		return e
+	}
+	if c.broken == nil {
+		return c.newError(FailureOther, fmt.Sprint(err))
+	}
+	b := c.broken
+	if b.timedOut {
+		bound := c.session.fleet.config.RequestTimeout
+		if b.status != 0 {
+			return c.newError(FailureTimeout, fmt.Sprintf("answered %d, but its body did not end within %s", b.status, bound))
+		}
+		e := c.newError(FailureTimeout, fmt.Sprintf("no answer within %s", bound))
+		if !b.sent {
+			e.Cause = fmt.Sprintf("no connection within %s", bound)
+			e.Hint = "the host may be down, or a firewall drops the packets"
+		}
+		return e
+	}
+	kind, hint := classify(b.err)
+	cause := innermost(b.err).Error()
+	if b.status != 0 {
+		cause = fmt.Sprintf("answered %d, but its body broke off: %s", b.status, cause)
+	}
+	e := c.newError(kind, cause)
+	e.Hint = hint
+	return e
+}
+
+// newError returns the error with what the call knows. A cause is foreign text:
+// a malformed answer is quoted in it.
+func (c *call) newError(kind FailureKind, cause string) *TransportError {
+	s := c.session
+	clean := func(text string, limit int) string {
+		return untrusted.Line(s.redactor().Redact(text), limit)
+	}
+	e := &TransportError{
+		Tenant: s.tenant.Name, Method: clean(c.request.Method, 20), URL: clean(s.shownURL(c.request.Path), 500),
+		Kind: kind, Attempts: c.attempts, Elapsed: time.Since(c.began), Sent: c.sent, Cause: clean(cause, maxCause),
+	}
+	if c.broken != nil {
+		e.Status = c.broken.status
+	}
+	return e
+}
+
+// shownURL returns the URL of a request for people: values of a query may be
+// anybody's business, and are left out.
+func (s *Session) shownURL(path string) string {
+	path, query, has := strings.Cut(path, "?")
+	if !has {
+		return s.base.String() + path
+	}
+	var names []string
+	for pair := range strings.SplitSeq(query, "&") {
+		name, _, valued := strings.Cut(pair, "=")
+		if !valued {
+			name = untrusted.Ellipsis // a value without a name
+		} else {
+			name += "=" + untrusted.Ellipsis
+		}
+		names = append(names, name)
+	}
+	return s.base.String() + path + "?" + strings.Join(names, "&")
+}
+
+// innermost returns the part of err that says what happened: the layers above
+// it repeat method, URL and address.
+func innermost(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the connection was closed without an answer")
+	}
+	return err
+}
+
+// classify finds the likely cause of a failed try, and what to do about it.
+func classify(err error) (FailureKind, string) {
+	if op := new(net.OpError); errors.Is(err, errProxy) || errors.As(err, &op) && op.Op == "proxyconnect" {
+		return FailureProxy, "the proxy did not let it through; check HTTPS_PROXY and NO_PROXY"
+	}
+	if dns := new(net.DNSError); errors.As(err, &dns) {
+		if dns.IsNotFound {
+			return FailureDNS, "the host name has no address: check its spelling, or whether the tenant was torn down"
+		}
+		return FailureDNS, "the name server did not answer; check the runner's network"
+	}
+	if hint := tlsHint(err); hint != "" {
+		return FailureTLS, hint
+	}
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return FailureRefused, "nothing listens at that address: the tenant is down, or the port is wrong"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return FailureFiles, "this machine has no file descriptor left; raise its limit (ulimit -n) or lower concurrency"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return FailureNetwork, "there is no route to the host from this runner"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+		return FailureBroken, "the tenant may be restarting, or a proxy in front of it gave up"
+	}
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+		return FailureTimeout, "the host may be down, or a firewall drops the packets"
+	}
+	if text := err.Error(); strings.Contains(text, "malformed HTTP") || strings.Contains(text, "headers exceeded") || strings.Contains(text, "header list") {
+		return FailureProtocol, "what answers there may be no web server"
+	}
+	return FailureOther, ""
+}
+
+// tlsHint says what is wrong with an encrypted connection, "" when it is not
+// that.
+func tlsHint(err error) string {
+	var (
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		record    tls.RecordHeaderError
+		alert     tls.AlertError
+		verify    *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return "its certificate is signed by an authority that this machine doesn't know"
+	case errors.As(err, &host):
+		return "its certificate is for another host name"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "its certificate has expired or is not valid yet; check the clock too"
+	case errors.As(err, &invalid), errors.As(err, &verify):
+		return "its certificate is not valid"
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+		return "it does not speak TLS at that port; is the URL's scheme http?"
+	case errors.As(err, &alert), strings.Contains(err.Error(), "tls: "):
+		return "the TLS handshake failed; the server may want another version or a client certificate"
+	default:
+		return ""
+	}
+}
