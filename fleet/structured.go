@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -80,22 +81,21 @@ func parseDocument(input string, data []byte) (list *yaml.Node, err error) {
 			list, err = nil, malformed(errors.New(""))
 		}
 	}()
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	var doc yaml.Node
-	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return nil, nil
-	} else if err != nil {
-		return nil, malformed(err)
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	var root *yaml.Node
+	if json.Valid(data) {
+		root, err = newJSONReader(data).node()
+	} else {
+		root, err = yamlRoot(data)
 	}
-	if err := dec.Decode(new(yaml.Node)); err == nil {
+	switch {
+	case errors.Is(err, errSecondDocument):
 		return nil, &InputError{Input: input, Problem: "has a second document (---); give one list"}
-	} else if !errors.Is(err, io.EOF) {
+	case err != nil:
 		return nil, malformed(err)
-	}
-	if len(doc.Content) != 1 {
+	case root == nil:
 		return nil, nil
 	}
-	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" {
 		return nil, nil
 	}
@@ -103,6 +103,28 @@ func parseDocument(input string, data []byte) (list *yaml.Node, err error) {
 		return nil, &InputError{Input: input, Line: root.Line, Column: root.Column, Problem: "is not a list of {name, url, token, org-id}"}
 	}
 	return root, nil
+}
+
+var errSecondDocument = errors.New("a second document")
+
+// yamlRoot returns the node that data consists of, nil when there is none.
+func yamlRoot(data []byte) (*yaml.Node, error) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if err := dec.Decode(new(yaml.Node)); err == nil {
+		return nil, errSecondDocument
+	} else if !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if len(doc.Content) == 0 {
+		return nil, nil
+	}
+	return doc.Content[0], nil
 }
 
 // structured collects the faults of one document.
