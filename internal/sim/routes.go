@@ -1,0 +1,274 @@
+package sim
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// orgHeader names the organization that a request is for.
+const orgHeader = "X-Molecule-Org-Id"
+
+// A bearer says whose token a request carries.
+type bearer int
+
+const (
+	noBearer bearer = iota
+	wrongBearer
+	adminBearer
+)
+
+// String returns the word that [TenantRequest] uses.
+func (b bearer) String() string {
+	return [...]string{"none", "wrong", "admin"}[b]
+}
+
+// bearer looks at a request's Authorization header.
+func (t *Tenant) bearer(r *http.Request) bearer {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	switch {
+	case !ok || token == "":
+		return noBearer
+	case subtle.ConstantTimeCompare([]byte(token), []byte(t.cfg.Token)) == 1:
+		return adminBearer
+	default:
+		return wrongBearer
+	}
+}
+
+// exempt reports whether a path is open to requests without an org header.
+func exempt(path string) bool {
+	return path == "/health" || path == "/metrics" || path == "/buildinfo" || below(path, "/registry")
+}
+
+// ServeHTTP answers as the product's server does: front end and faults of the
+// way first, then org guard, admin authentication and the route.
+func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err != nil {
+		abort(w)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body)) // read whole, so that the client's leaving is noticed
+	entry := t.begin(r)
+	lw := &loggingWriter{ResponseWriter: w}
+	defer func() { t.end(entry, lw.status) }()
+
+	t.rolling()
+	if !pause(r.Context(), t.cfg.Latency) {
+		abort(lw)
+	}
+	if t.cfg.Intercept != nil && t.cfg.Intercept(lw, r) {
+		return
+	}
+	if t.misbehave(lw, r) {
+		return
+	}
+	t.route(lw, r)
+}
+
+// route is the product's router.
+func (t *Tenant) route(w http.ResponseWriter, r *http.Request) {
+	if t.open(w, r) {
+		return
+	}
+	if !t.guard(w, r) {
+		return
+	}
+	h := t.adminRoute(r)
+	if h == nil {
+		t.unknown(w, r)
+		return
+	}
+	if t.admit(w, r) && !t.misanswer(w, r) {
+		h(w, r)
+	}
+}
+
+// open serves what needs neither org nor token.
+func (t *Tenant) open(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method != http.MethodGet {
+		return false
+	}
+	switch r.URL.Path {
+	case "/health":
+		if t.broke(HealthFails, r) {
+			answer(w, http.StatusInternalServerError, map[string]any{"status": "error"})
+			return true
+		}
+		answer(w, http.StatusOK, map[string]any{"status": "ok"})
+	case "/metrics":
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		fmt.Fprintf(w, "# TYPE http_requests_total counter\nhttp_requests_total %d\n", t.requests.Load())
+	case "/buildinfo":
+		return t.buildinfo(w, r)
+	default:
+		return false
+	}
+	return true
+}
+
+// buildinfo tells the commit; it reports false where the build is too old to
+// have the route.
+func (t *Tenant) buildinfo(w http.ResponseWriter, r *http.Request) bool {
+	sha := t.SHA()
+	switch {
+	case sha == OldBuild || t.broke(BuildinfoGone, r):
+		return false
+	case t.broke(BuildinfoHTML, r):
+		page(w, http.StatusOK, `<p>"git_sha":"`+html.EscapeString(sha)+`"</p>`)
+	case t.broke(BuildinfoEmpty, r):
+		answer(w, http.StatusOK, map[string]any{})
+	default:
+		if sha == "" {
+			sha = "dev"
+		}
+		answer(w, http.StatusOK, map[string]any{"git_sha": sha})
+	}
+	return true
+}
+
+// guard is the org guard: without the right org id, nothing seems to be there.
+func (t *Tenant) guard(w http.ResponseWriter, r *http.Request) bool {
+	if exempt(r.URL.Path) && t.SHA() != OldBuild {
+		return true
+	}
+	refused := t.broke(OrgRefused, r)
+	if t.cfg.OrgID != "" && r.Header.Get(orgHeader) != t.cfg.OrgID {
+		refused = true
+	}
+	if refused {
+		w.WriteHeader(http.StatusNotFound)
+	}
+	return !refused
+}
+
+// adminRoute finds the handler of a route that needs the admin token.
+func (t *Tenant) adminRoute(r *http.Request) http.HandlerFunc {
+	elems := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	pattern := r.Method
+	for i, e := range elems {
+		switch {
+		case elems[0] == "workspaces" && (i == 1 || i == 3), elems[0] == "memories" && i == 1 && r.Method == http.MethodDelete:
+			if e == "" {
+				return nil
+			}
+			pattern += " *"
+		default:
+			pattern += " " + e
+		}
+	}
+	documented, perWorkspace := t.cfg.Memories != PerWorkspaceRoutes, t.cfg.Memories != DocumentedRoutes
+	switch pattern {
+	case "GET admin liveness":
+		return t.liveness
+	case "GET events":
+		return t.listEvents
+	case "GET workspaces":
+		return t.listWorkspaces
+	case "POST workspaces":
+		return t.createWorkspace
+	case "GET workspaces *":
+		return t.getWorkspace
+	case "PATCH workspaces *":
+		return t.updateWorkspace
+	case "DELETE workspaces *":
+		return t.deleteWorkspace
+	}
+	switch {
+	case documented && pattern == "POST memories commit":
+		return t.commit
+	case documented && pattern == "GET memories search":
+		return t.search
+	case documented && pattern == "DELETE memories *":
+		return t.deleteMemory
+	case perWorkspace && pattern == "POST workspaces * memories":
+		return t.commit
+	case perWorkspace && pattern == "GET workspaces * memories":
+		return t.search
+	case perWorkspace && pattern == "DELETE workspaces * memories *":
+		return t.deleteMemory
+	}
+	return nil
+}
+
+// admit is the admin authentication: fail-closed, unless a fault opens it.
+func (t *Tenant) admit(w http.ResponseWriter, r *http.Request) bool {
+	if p, ok := t.has(Outage, r.Method, r.URL.Path); ok {
+		answer(w, p.Status, map[string]any{"code": "platform_unavailable", "error": "database unavailable"})
+		return false
+	}
+	switch b := t.bearer(r); {
+	case b == noBearer && !t.broke(FailOpen, r):
+		answer(w, http.StatusUnauthorized, map[string]any{"error": "admin auth required"})
+		return false
+	case b == wrongBearer && !t.broke(WrongBearer, r),
+		b == adminBearer && (t.broke(TokenRefused, r) || t.broke(RouteRefused, r)):
+		answer(w, http.StatusUnauthorized, map[string]any{"error": "invalid admin auth token"})
+		return false
+	}
+	return true
+}
+
+// broke reports whether a fault acts on the request.
+func (t *Tenant) broke(f Fault, r *http.Request) bool {
+	_, ok := t.has(f, r.Method, r.URL.Path)
+	return ok
+}
+
+// liveness tells when each subsystem was last alive.
+func (t *Tenant) liveness(w http.ResponseWriter, r *http.Request) {
+	scheduler := map[string]any{
+		"last_tick_at": time.Now().UTC().Add(-3 * time.Second).Format(time.RFC3339Nano),
+		"seconds_ago":  3,
+	}
+	switch {
+	case t.broke(LivenessWithoutSubsystems, r):
+		answer(w, http.StatusOK, map[string]any{"status": "ok"})
+	case t.broke(LivenessEmpty, r):
+		answer(w, http.StatusOK, map[string]any{"subsystems": map[string]any{}})
+	case t.broke(LivenessNotMap, r):
+		answer(w, http.StatusOK, map[string]any{"subsystems": []any{scheduler}})
+	default:
+		answer(w, http.StatusOK, map[string]any{"subsystems": map[string]any{"scheduler": scheduler}})
+	}
+}
+
+// unknown answers a route that there is not: as gin does, or, where a web front
+// end is in the way, with a page that echoes the URL.
+func (t *Tenant) unknown(w http.ResponseWriter, r *http.Request) {
+	if t.cfg.Web {
+		page(w, http.StatusNotFound, notFoundPage(r))
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = io.WriteString(w, "404 page not found")
+}
+
+// notFoundPage is a front end's body that echoes the URL: as text, and as the
+// data that such pages carry for their scripts, brackets and quotes included.
+func notFoundPage(r *http.Request) string {
+	return fmt.Sprintf(`<h1>404</h1><p>This page could not be found: %s</p><script>self.__next_f=[];self.__next_f.push([1,%s])</script>`,
+		html.EscapeString(r.URL.RequestURI()), mustJSON(map[string]any{"url": r.URL.RequestURI(), "status": 404, "subsystems": map[string]any{}}))
+}
+
+// page sends an HTML page.
+func page(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, "<!DOCTYPE html><html><head><title>Molecule</title></head><body>"+body+"</body></html>")
+}
+
+// answer sends JSON as gin does.
+func answer(w http.ResponseWriter, status int, v any) {
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(mustJSON(v))
+}

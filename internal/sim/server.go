@@ -1,0 +1,205 @@
+package sim
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A server is an HTTP server on loopback that can stop listening and start
+// again at the same port, and that is gone when close returns.
+type server struct {
+	http   http.Server
+	scheme string
+	port   int
+	free   func() // gives the port back
+	cancel context.CancelFunc
+
+	opened, open atomic.Int64 // connections
+
+	mu       sync.Mutex
+	ln       net.Listener // nil: not listening
+	serving  sync.WaitGroup
+	handling int           // requests inside the handler
+	idle     chan struct{} // closed when handling falls to 0 after close
+	closed   bool
+}
+
+// startServer serves h on a free port of 127.0.0.1, with TLS (HTTP/2 offered)
+// if asked.
+func startServer(h http.Handler, useTLS bool) (*server, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &server{scheme: "http", cancel: cancel, free: func() {}, idle: make(chan struct{})}
+	s.http = http.Server{
+		Handler:           s.counted(h),
+		ErrorLog:          log.New(io.Discard, "", 0),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnState:         s.count,
+		ReadHeaderTimeout: time.Minute,
+	}
+	if useTLS {
+		s.scheme = "https"
+		cert, err := serverCert()
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		s.http.TLSConfig = &tls.Config{
+			Certificates: []tls.Certificate{cert},
+			MinVersion:   tls.VersionTLS12,
+			NextProtos:   []string{"h2", "http/1.1"},
+		}
+	}
+	if err := s.listen(); err != nil {
+		cancel()
+		return nil, err
+	}
+	s.free = reservePort(s.port)
+	return s, nil
+}
+
+// host returns "127.0.0.1:port".
+func (s *server) host() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
+
+// url returns the base URL without a trailing slash.
+func (s *server) url() string { return s.scheme + "://" + s.host() }
+
+// listen starts accepting connections, at the same port as before if there was
+// one. It does nothing where the server listens already or is closed.
+func (s *server) listen() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ln != nil || s.closed {
+		return nil
+	}
+	lc := net.ListenConfig{Control: sharePort}
+	ln, err := lc.Listen(context.Background(), "tcp4", s.host())
+	if err != nil {
+		return fmt.Errorf("sim: listen on loopback: %w", err)
+	}
+	if s.port == 0 {
+		s.port = ln.Addr().(*net.TCPAddr).Port
+	}
+	s.ln = ln
+	s.serving.Go(func() {
+		if s.http.TLSConfig != nil {
+			_ = s.http.ServeTLS(ln, "", "") // ends when ln is closed
+			return
+		}
+		_ = s.http.Serve(ln)
+	})
+	return nil
+}
+
+// refuse stops listening: new connections are refused. Those that stand are
+// cut by [cutting] handlers as they are used.
+func (s *server) refuse() {
+	s.mu.Lock()
+	ln := s.ln
+	s.ln = nil
+	s.mu.Unlock()
+	if ln == nil {
+		return
+	}
+	_ = ln.Close()
+	s.serving.Wait()
+}
+
+// close ends all connections and requests and waits for the handlers.
+func (s *server) close() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		<-s.idle
+		return
+	}
+	s.closed = true
+	if s.handling == 0 {
+		close(s.idle)
+	}
+	s.mu.Unlock()
+	s.cancel()
+	_ = s.http.Close()
+	s.serving.Wait()
+	<-s.idle
+	s.free()
+}
+
+// count keeps the numbers of connections.
+func (s *server) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.opened.Add(1)
+		s.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.open.Add(-1)
+	}
+}
+
+// counted lets close wait until no request is inside h.
+func (s *server) counted(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.enter() {
+			panic(http.ErrAbortHandler)
+		}
+		defer s.leave()
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (s *server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.handling++
+	return true
+}
+
+func (s *server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handling--
+	if s.closed && s.handling == 0 {
+		close(s.idle)
+	}
+}
+
+// pause waits for d or until ctx ends; it reports whether all of d has passed.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// abort ends the connection without an answer: with a reset where the
+// connection can be had, else (HTTP/2) by resetting the stream. It does not
+// return.
+func abort(w http.ResponseWriter) {
+	if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+		if t, ok := conn.(*tls.Conn); ok {
+			conn = t.NetConn()
+		}
+		if t, ok := conn.(*net.TCPConn); ok {
+			_ = t.SetLinger(0)
+		}
+		_ = conn.Close()
+	}
+	panic(http.ErrAbortHandler)
+}

@@ -1,0 +1,381 @@
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// OldBuild, given as a commit, stands for a build from before /buildinfo: the
+// route does not exist.
+const OldBuild = "old build"
+
+// Memories says which generation of memory routes a tenant has.
+type Memories int
+
+// The generations of memory routes.
+const (
+	BothMemories       Memories = iota
+	DocumentedRoutes            // POST /memories/commit, GET /memories/search?query=
+	PerWorkspaceRoutes          // POST and GET /workspaces/:id/memories?q=, the server of April 2026
+)
+
+// TenantConfig says what a tenant is. The zero value is a healthy tenant over
+// plain HTTP whose build has no stamp.
+type TenantConfig struct {
+	Name  string // "tenant" if empty
+	Token string // the admin token; "sim-admin-token-of-<name>" if empty
+	OrgID string // "sim-org-of-<name>" if empty
+	NoOrg bool   // no org id is configured, so that the org guard is off
+	// SHA is the commit that the tenant tells at first, in any form: whole,
+	// short, nonsense. Empty: a build without the stamp, which says "dev".
+	// [OldBuild]: there is no /buildinfo. With Follow it may stay empty.
+	SHA      string
+	Memories Memories
+	Web      bool // a web front end answers unknown routes with an HTML page that echoes the URL
+	TLS      bool // serve https with HTTP/2; clients need [CAPool]
+	Latency  time.Duration
+	Follow   *Follow // how it updates itself; nil: it doesn't
+	Faults   []Fault // broken from the start
+	// Intercept sees each request first and reports whether it has answered it.
+	Intercept func(w http.ResponseWriter, r *http.Request) bool
+	NoLog     bool // keep no [TenantRequest]
+}
+
+// A TenantRequest is one request that a tenant got.
+type TenantRequest struct {
+	Method string
+	Path   string
+	Query  string
+	Auth   string // "none", "admin" or "wrong"
+	Org    string // the org header
+	Status int    // 0: not answered (yet)
+	Proto  string // "HTTP/1.1", "HTTP/2.0"
+	Time   time.Time
+}
+
+// Counts are what stands in a tenant's storage.
+type Counts struct{ Memories, Workspaces int }
+
+// A Tenant is one simulated deployment of the product. It is an
+// [http.Handler]; [StartTenant] gives it a server.
+type Tenant struct {
+	cfg    TenantConfig
+	server *server // nil: it is part of a [Fleet]
+	stop   func()  // ends the auto-updater
+
+	reaching sync.Mutex // held while the port is opened or closed
+
+	requests atomic.Int64
+	active   atomic.Int64
+	peak     atomic.Int64
+
+	mu         sync.Mutex
+	log        []*TenantRequest
+	sha        string
+	built      []Fault           // of the build that runs
+	broken     map[Fault]*broken // switched on by hand
+	restarting bool
+	changed    chan struct{} // closed and replaced when sha changes
+	store      store
+}
+
+// broken is a fault at work.
+type broken struct {
+	Params
+	seen map[string]int // requests on each route
+}
+
+// StartTenant starts a tenant on a free port of 127.0.0.1. With Follow, it
+// boots: it runs the build behind the tag, if there is one, before
+// StartTenant returns.
+func StartTenant(cfg TenantConfig) (*Tenant, error) {
+	t := newTenant(cfg)
+	s, err := startServer(t, cfg.TLS)
+	if err != nil {
+		return nil, err
+	}
+	t.server = s
+	t.reach()
+	if cfg.Follow != nil {
+		if err := t.follow(*cfg.Follow); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// newTenant makes a tenant without a server.
+func newTenant(cfg TenantConfig) *Tenant {
+	if cfg.Name == "" {
+		cfg.Name = "tenant"
+	}
+	if cfg.Token == "" {
+		cfg.Token = "sim-admin-token-of-" + cfg.Name
+	}
+	switch {
+	case cfg.NoOrg:
+		cfg.OrgID = ""
+	case cfg.OrgID == "":
+		cfg.OrgID = "sim-org-of-" + cfg.Name
+	}
+	t := &Tenant{cfg: cfg, sha: cfg.SHA, changed: make(chan struct{}), stop: func() {}}
+	t.Break(cfg.Faults...)
+	return t
+}
+
+// Close stops the tenant, its auto-updater and its hanging requests.
+func (t *Tenant) Close() {
+	t.stop()
+	if t.server != nil {
+		t.server.close()
+	}
+}
+
+// Name, Token and OrgID return what the tenant was configured with, or its
+// defaults.
+func (t *Tenant) Name() string { return t.cfg.Name }
+
+// Token returns the admin token.
+func (t *Tenant) Token() string { return t.cfg.Token }
+
+// OrgID returns the org id, empty where there is none.
+func (t *Tenant) OrgID() string { return t.cfg.OrgID }
+
+// URL returns the tenant's base URL; empty for one of a [Fleet], which knows it.
+func (t *Tenant) URL() string {
+	if t.server == nil {
+		return ""
+	}
+	return t.server.url()
+}
+
+// SHA returns the commit that the tenant tells now; see [TenantConfig.SHA].
+func (t *Tenant) SHA() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sha
+}
+
+// Roll makes the tenant run another build at once.
+func (t *Tenant) Roll(sha string, faults ...Fault) {
+	t.mu.Lock()
+	t.sha, t.built, t.restarting = sha, faults, false
+	close(t.changed)
+	t.changed = make(chan struct{})
+	t.mu.Unlock()
+	t.reach()
+}
+
+// WaitFor waits until the tenant tells the commit. Its error is that of ctx.
+func (t *Tenant) WaitFor(ctx context.Context, sha string) error {
+	for {
+		t.mu.Lock()
+		now, changed := t.sha, t.changed
+		t.mu.Unlock()
+		if now == sha {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("sim: %s tells %q, not %q: %w", t.cfg.Name, now, sha, context.Cause(ctx))
+		}
+	}
+}
+
+// Break switches faults on, each with its defaults.
+func (t *Tenant) Break(faults ...Fault) {
+	for _, f := range faults {
+		t.BreakWith(f, Params{})
+	}
+}
+
+// BreakWith switches a fault on, bounded as p says. It panics on an unknown
+// fault.
+func (t *Tenant) BreakWith(f Fault, p Params) {
+	spec, ok := f.spec()
+	if !ok {
+		panic(fmt.Sprintf("sim: no fault is called %q", f))
+	}
+	t.mu.Lock()
+	if t.broken == nil {
+		t.broken = map[Fault]*broken{}
+	}
+	t.broken[f] = &broken{Params: p.or(spec.defaults)}
+	t.mu.Unlock()
+	t.reach()
+}
+
+// Heal switches the faults off; without arguments, all that were switched on.
+// Faults of the build that runs stay.
+func (t *Tenant) Heal(faults ...Fault) {
+	t.mu.Lock()
+	for f := range t.broken {
+		if len(faults) == 0 || slices.Contains(faults, f) {
+			delete(t.broken, f)
+		}
+	}
+	t.mu.Unlock()
+	t.reach()
+}
+
+// has returns the fault's parameters where it acts on a request of the method
+// and path.
+func (t *Tenant) has(f Fault, method, path string) (Params, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p, ok := t.params(f)
+	return p, ok && p.covers(method, path)
+}
+
+// params returns the parameters of a fault that is on; t.mu is held.
+func (t *Tenant) params(f Fault) (Params, bool) {
+	if b := t.broken[f]; b != nil {
+		return b.Params, true
+	}
+	if slices.Contains(t.built, f) {
+		return f.Defaults(), true
+	}
+	return Params{}, false
+}
+
+// spent counts a request on a route against a fault's Count and reports whether
+// the fault has done its part there.
+func (t *Tenant) spent(f Fault, method, path string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.broken[f]
+	if b == nil { // of the build
+		if t.broken == nil {
+			t.broken = map[Fault]*broken{}
+		}
+		b = &broken{Params: f.Defaults()}
+		t.broken[f] = b
+	}
+	if b.Count < 0 {
+		return false
+	}
+	if b.seen == nil {
+		b.seen = map[string]int{}
+	}
+	route := method + " " + path
+	b.seen[route]++
+	return b.seen[route] > b.Count
+}
+
+// reach opens or closes the tenant's port, as its faults and its auto-updater
+// say.
+func (t *Tenant) reach() {
+	if t.server == nil {
+		return
+	}
+	t.reaching.Lock()
+	defer t.reaching.Unlock()
+	if t.down() {
+		t.server.refuse()
+		return
+	}
+	_ = t.server.listen() // the port is reserved; else it stays unreachable
+}
+
+// down reports whether the tenant refuses connections.
+func (t *Tenant) down() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p, ok := t.params(Unreachable)
+	return t.restarting || ok && p.Route == everywhere
+}
+
+// Requests returns what came since the start or the last [Tenant.ResetLog].
+func (t *Tenant) Requests() []TenantRequest {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]TenantRequest, len(t.log))
+	for i, e := range t.log {
+		out[i] = *e
+	}
+	return out
+}
+
+// ResetLog forgets the requests and the peak.
+func (t *Tenant) ResetLog() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.log = nil
+	t.peak.Store(0)
+}
+
+// Peak returns how many requests were being answered at the same time at most.
+func (t *Tenant) Peak() int { return int(t.peak.Load()) }
+
+// Connections returns how many connections were opened to the tenant's server.
+func (t *Tenant) Connections() int {
+	if t.server == nil {
+		return 0
+	}
+	return int(t.server.opened.Load())
+}
+
+// Left returns what stands in the tenant's storage: what a suite has not
+// cleaned up.
+func (t *Tenant) Left() Counts {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Counts{Memories: len(t.store.memories), Workspaces: len(t.store.workspaces)}
+}
+
+// begin notes a request.
+func (t *Tenant) begin(r *http.Request) *TenantRequest {
+	t.requests.Add(1)
+	for now := t.active.Add(1); ; {
+		peak := t.peak.Load()
+		if now <= peak || t.peak.CompareAndSwap(peak, now) {
+			break
+		}
+	}
+	if t.cfg.NoLog {
+		return nil
+	}
+	e := &TenantRequest{
+		Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Proto: r.Proto,
+		Auth: t.bearer(r).String(), Org: r.Header.Get(orgHeader), Time: time.Now(),
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.log = append(t.log, e)
+	return e
+}
+
+// end notes how a request was answered.
+func (t *Tenant) end(e *TenantRequest, status int) {
+	t.active.Add(-1)
+	if e == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e.Status = status
+}
+
+// rolling counts a request against [MidRunRoll].
+func (t *Tenant) rolling() {
+	t.mu.Lock()
+	p, ok := t.params(MidRunRoll)
+	t.mu.Unlock()
+	if ok && t.spent(MidRunRoll, "", "") {
+		t.Heal(MidRunRoll)
+		t.Roll(p.Text)
+	}
+}
+
+// readJSON decodes the body of a request.
+func readJSON(w http.ResponseWriter, r *http.Request, v any) bool {
+	return json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(v) == nil
+}
