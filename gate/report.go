@@ -29,13 +29,15 @@ type Report struct {
 	// Ran is true when checks ran.
 	Ran bool `json:"ran"`
 	// Promoted is true when every target points at the candidate.
-	Promoted bool           `json:"promoted"`
-	Images   []Image        `json:"images"`
-	Canary   *Canary        `json:"canary,omitempty"`
-	Suite    *Suite         `json:"suite,omitempty"`
-	Tenants  []Tenant       `json:"tenants"`
-	Phases   []Phase        `json:"phases"`
-	Warnings []string       `json:"warnings"`
+	Promoted bool     `json:"promoted"`
+	Images   []Image  `json:"images"`
+	Canary   *Canary  `json:"canary,omitempty"`
+	Suite    *Suite   `json:"suite,omitempty"`
+	Tenants  []Tenant `json:"tenants"`
+	Phases   []Phase  `json:"phases"`
+	Warnings []string `json:"warnings"`
+	// Faults lists what is wrong with the inputs, when that ended the run.
+	Faults   []string       `json:"faults,omitempty"`
 	History  []HistoryEntry `json:"history,omitempty"`
 	Rollback *Rollback      `json:"rollback,omitempty"`
 	Run      Run            `json:"run"`

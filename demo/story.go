@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/cli"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+)
+
+// The commits of the story, oldest first.
+var (
+	first = commit{sha: "1f0c7be24a6d93b85e17c04fa2d6b9038e5c71da", title: "what is live before anybody uses the gate", age: 96 * 3600e9}
+	good  = commit{sha: "4c1d56e0b7a92f3844de61c05b9a7d20e8f31c6b", title: "faster start page", age: 48 * 3600e9}
+	bad   = commit{sha: "b0bad1e5c3f7d2981460ab9e75cc03d1f26e8a94", title: "tidy up the auth middleware", age: 24 * 3600e9, faults: []sim.Fault{sim.FailOpen}}
+	later = commit{sha: "9e77a1024d5b86cf3920e8b4a71f6d35c08b92e1", title: "new invoice numbers", age: 1 * 3600e9}
+)
+
+// A story is one telling of it.
+type story struct {
+	out   io.Writer
+	world *world
+}
+
+// play tells the whole story, and makes sure that it goes as told.
+func play(ctx context.Context, out io.Writer, keep bool) error {
+	s := &story{out: out}
+	s.act("The world", "a registry, three canary tenants that follow the tag canary, two customers that follow latest")
+	w, err := newWorld(ctx, first)
+	s.world = w
+	if w != nil {
+		defer w.close()
+	}
+	if err != nil {
+		return err
+	}
+	s.say("everybody runs %s (%s), promoted long ago by hand", first.short(), first.title)
+	for _, act := range []func(context.Context) error{s.goodCommit, s.badCommit, s.laterCommit, s.rollBack, s.lookBack} {
+		if err := act(ctx); err != nil {
+			return err
+		}
+	}
+	s.say("")
+	s.say("That was the whole loop. Nothing was short-cut: the gate spoke HTTP to a registry and to tenants.")
+	if keep {
+		s.invite()
+		<-ctx.Done()
+	}
+	return nil
+}
+
+func (s *story) goodCommit(ctx context.Context) error {
+	s.act("A good commit", good.short()+", "+good.title)
+	if err := s.world.publish(ctx, good, good.stagingTag()); err != nil {
+		return err
+	}
+	s.say("CI has published both images as %s, and nothing else", good.stagingTag())
+	if err := s.gate(ctx, gate.ExitOK, "GREEN", s.verify(good)...); err != nil {
+		return err
+	}
+	return s.customersRun(ctx, good)
+}
+
+func (s *story) badCommit(ctx context.Context) error {
+	s.act("A bad commit", bad.short()+", "+bad.title+": it lets everybody into the admin routes")
+	if err := s.world.publish(ctx, bad, bad.stagingTag()); err != nil {
+		return err
+	}
+	if err := s.gate(ctx, gate.ExitRed, "RED", s.verify(bad)...); err != nil {
+		return err
+	}
+	if err := s.world.pointsAt("latest", good); err != nil {
+		return err
+	}
+	if err := s.world.settled(ctx, s.world.canaries, good); err != nil {
+		return err
+	}
+	s.say("latest still is %s; the canary tag went back, and the canaries with it", good.short())
+	return nil
+}
+
+func (s *story) laterCommit(ctx context.Context) error {
+	s.act("One that no check catches", later.short()+", "+later.title)
+	if err := s.world.publish(ctx, later, later.stagingTag()); err != nil {
+		return err
+	}
+	if err := s.gate(ctx, gate.ExitOK, "GREEN", s.verify(later)...); err != nil {
+		return err
+	}
+	return s.customersRun(ctx, later)
+}
+
+func (s *story) rollBack(ctx context.Context) error {
+	s.act("Three in the morning", "customers see wrong invoice numbers; back to the last good commit")
+	args := []string{"rollback", "--images", s.imageList(), "--reason", "wrong invoice numbers since the release"}
+	if err := s.gate(ctx, gate.ExitOK, good.short(), args...); err != nil {
+		return err
+	}
+	if err := s.customersRun(ctx, good); err != nil {
+		return err
+	}
+	s.say("and the gate remembers: %s is not promoted again unnoticed", later.short())
+	return s.gate(ctx, gate.ExitRed, "REFUSED", s.verify(later)...)
+}
+
+func (s *story) lookBack(ctx context.Context) error {
+	s.act("Looking back", "the registry itself keeps who decided what")
+	return s.gate(ctx, gate.ExitOK, "rolled-back", "history", "--images", s.imageList())
+}
+
+// customersRun makes sure that latest is the commit and that the customers
+// follow it.
+func (s *story) customersRun(ctx context.Context, c commit) error {
+	if err := s.world.pointsAt("latest", c); err != nil {
+		return err
+	}
+	if err := s.world.settled(ctx, s.world.production, c); err != nil {
+		return err
+	}
+	s.say("latest is %s, and both customers run it", c.short())
+	return nil
+}
+
+// gate runs the real command line, shows what it prints, and makes sure of its
+// exit code and of a word that must be in it.
+func (s *story) gate(ctx context.Context, code int, word string, args ...string) error {
+	s.say("$ canary-verify %s", strings.Join(quoted(args), " "))
+	var shown bytes.Buffer
+	both := io.MultiWriter(s.out, &shown)
+	command := &cli.Command{
+		Args: args, Environ: s.secrets(),
+		Stdout: both, Stderr: both, Version: "demo", Width: 100,
+	}
+	if got := command.Run(ctx); got != code {
+		return fmt.Errorf("%s ended with exit %d, not %d", args[0], got, code)
+	}
+	if !strings.Contains(strings.ToUpper(shown.String()), strings.ToUpper(word)) {
+		return fmt.Errorf("%s did not say %q", args[0], word)
+	}
+	return nil
+}
+
+// verify is the command line of the main job.
+func (s *story) verify(c commit) []string {
+	return []string{
+		"verify", "--sha", c.sha, "--images", s.imageList(), "--canary-tag", "canary",
+		"--tenant-urls", s.list((*sim.Tenant).URL), "--org-ids", s.list((*sim.Tenant).OrgID),
+		"--wait-interval", "200ms", "--wait-timeout", "15s",
+	}
+}
+
+// secrets is the environment that holds what never stands on a command line.
+func (s *story) secrets() []string {
+	return []string{"CANARY_ADMIN_TOKENS=" + s.list((*sim.Tenant).Token)}
+}
+
+func (s *story) list(of func(*sim.Tenant) string) string {
+	var all []string
+	for _, t := range s.world.canaries {
+		all = append(all, of(t))
+	}
+	return strings.Join(all, " ")
+}
+
+func (s *story) imageList() string {
+	var all []string
+	for _, image := range images {
+		all = append(all, s.world.registry.Host()+"/"+image)
+	}
+	return strings.Join(all, " ")
+}
+
+// act begins a part of the story.
+func (s *story) act(title, about string) {
+	fmt.Fprintf(s.out, "\n━━ %s: %s\n\n", title, about)
+}
+
+// say tells one line.
+func (s *story) say(format string, args ...any) {
+	fmt.Fprintf(s.out, format+"\n", args...)
+}
+
+// invite prints what to try against the world that keeps running.
+func (s *story) invite() {
+	s.act("Your turn", "the world runs until you press Ctrl-C; in another terminal, from this folder:")
+	for _, env := range s.secrets() {
+		name, value, _ := strings.Cut(env, "=")
+		s.say("export %s='%s'", name, value)
+	}
+	s.say("export CANARY_TENANT_URLS='%s'", s.list((*sim.Tenant).URL))
+	s.say("export CANARY_ORG_IDS='%s'", s.list((*sim.Tenant).OrgID))
+	s.say("export CANARY_IMAGES='%s'\n", s.imageList())
+	s.say("go run . status --sha %s", good.short())
+	s.say("go run . smoke")
+	s.say("go run . verify --sha %s --canary-tag canary --dry-run --force 'trying it out'", good.short())
+	s.say("go run . history --output markdown")
+	s.say("go run . rollback --sha %s --reason 'trying it out'", first.short())
+}
+
+// quoted makes arguments fit for a shell.
+func quoted(args []string) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		out[i] = a
+		if strings.ContainsAny(a, " '\"$") {
+			out[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+	}
+	return out
+}

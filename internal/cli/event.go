@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+)
+
+// maxEvent bounds the event payload, in bytes. GitHub's own limit for a
+// webhook payload is 25 MB.
+const maxEvent = 25 << 20
+
+// commit is the sha of the run: the input, else the event's. Under workflow_run
+// GITHUB_SHA is the head of the default branch, not the commit that was built,
+// so there the payload alone counts.
+func (c *Command) commit(mode gate.Mode, v *values) string {
+	if sha := v.text("sha"); sha != "" || mode == gate.ModeRollback || mode == gate.ModeHistory {
+		return sha
+	}
+	if c.env("GITHUB_EVENT_NAME") != "workflow_run" {
+		return c.env("GITHUB_SHA")
+	}
+	sha, problem := c.headSHA()
+	if problem != "" {
+		v.fault("sha", "the workflow_run event does not tell the built commit: %s; set sha to ${{ github.event.workflow_run.head_sha }}", problem)
+	}
+	return sha
+}
+
+// headSHA reads workflow_run.head_sha of the event payload. The second result
+// says why there is none.
+func (c *Command) headSHA() (string, string) {
+	file, err := os.Open(c.env("GITHUB_EVENT_PATH"))
+	if err != nil {
+		return "", "the payload that GITHUB_EVENT_PATH names can't be read"
+	}
+	defer file.Close()
+	var payload struct {
+		WorkflowRun struct {
+			HeadSHA string `json:"head_sha"`
+		} `json:"workflow_run"`
+	}
+	if err := json.NewDecoder(io.LimitReader(file, maxEvent)).Decode(&payload); err != nil {
+		return "", "the payload is not JSON"
+	}
+	if payload.WorkflowRun.HeadSHA == "" {
+		return "", "the payload has no workflow_run.head_sha"
+	}
+	return payload.WorkflowRun.HeadSHA, ""
+}
+
+// origin says who runs the gate, and where, as the runner tells it.
+func (c *Command) origin() gate.Run {
+	run := gate.Run{
+		Repository: untrusted.Line(c.env("GITHUB_REPOSITORY"), 200),
+		Actor:      untrusted.Line(c.env("GITHUB_ACTOR"), 100),
+		Event:      untrusted.Line(c.env("GITHUB_EVENT_NAME"), 100),
+	}
+	server := strings.TrimRight(untrusted.Line(c.env("GITHUB_SERVER_URL"), 500), "/")
+	if server == "" || run.Repository == "" {
+		return run
+	}
+	if id := untrusted.Line(c.env("GITHUB_RUN_ID"), 30); id != "" {
+		run.URL = server + "/" + run.Repository + "/actions/runs/" + id
+	}
+	return run
+}
+
+// commitURL is the page of a commit on the forge; empty: there is no forge.
+func (c *Command) commitURL(sha string) string {
+	origin := c.origin()
+	server := strings.TrimRight(untrusted.Line(c.env("GITHUB_SERVER_URL"), 500), "/")
+	if server == "" || origin.Repository == "" || sha == "" {
+		return ""
+	}
+	return server + "/" + origin.Repository + "/commit/" + untrusted.Line(sha, 40)
+}

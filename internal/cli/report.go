@@ -1,0 +1,50 @@
+package cli
+
+import (
+	"strings"
+	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/summary"
+)
+
+// malformed is the report of a run whose inputs are malformed. Its warnings are
+// the faults, one each.
+func (s *session) malformed(err error) *gate.Report {
+	now := time.Now()
+	report := &gate.Report{
+		Schema: gate.Schema, Tool: s.plan.Tool, Mode: string(s.plan.Mode), SHA: shown(s.plan.SHA),
+		Verdict: gate.None, Exit: gate.ExitUsage, Started: now, Finished: now,
+		DryRun: s.plan.Promote.DryRun, Run: s.plan.Origin,
+		Images: []gate.Image{}, Tenants: []gate.Tenant{}, Phases: []gate.Phase{}, Warnings: []string{},
+		Next: "Mend the inputs; no request was made.",
+	}
+	for _, fault := range faultsOf(err) {
+		report.Faults = append(report.Faults, untrusted.Text(s.redact.Redact(fault), 2000))
+	}
+	report.Reason = "malformed input: " + untrusted.Line(s.redact.Redact(strings.Join(faultsOf(err), "; ")), 1000)
+	return report
+}
+
+// faultsOf takes a joined error apart, down to the single faults.
+func faultsOf(err error) []string {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []string
+		for _, e := range joined.Unwrap() {
+			all = append(all, faultsOf(e)...)
+		}
+		return all
+	}
+	if err == nil {
+		return nil
+	}
+	return []string{err.Error()}
+}
+
+// finishReport fills in what only rendered text can tell.
+func finishReport(report *gate.Report) {
+	if report.Rollback != nil && report.Rollback.PostMortem == "" {
+		report.Rollback.PostMortem = summary.PostMortem(report)
+	}
+}

@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
+)
+
+const suiteUsage = `canary-verify suite: what is asserted of a tenant.
+
+Usage:
+  canary-verify suite check FILE   check a suite file; no tenant is needed
+  canary-verify suite show NAME    print a built-in suite to start from
+  canary-verify suite schema       print the JSON Schema for editors
+`
+
+// runSuite is the command for suite files.
+func (c *Command) runSuite(args []string) int {
+	switch {
+	case len(args) == 1 && (args[0] == "--help" || args[0] == "-h"):
+		fmt.Fprint(c.Stdout, suiteUsage)
+		return gate.ExitOK
+	case len(args) == 1 && args[0] == "schema":
+		_, _ = c.Stdout.Write(smoke.Schema())
+		return gate.ExitOK
+	case len(args) == 2 && args[0] == "show":
+		return c.showSuite(args[1])
+	case len(args) == 2 && args[0] == "check":
+		return c.checkSuite(args[1])
+	}
+	fmt.Fprint(c.Stderr, suiteUsage)
+	return gate.ExitUsage
+}
+
+func (c *Command) showSuite(name string) int {
+	src, ok := smoke.Builtin(name)
+	if !ok {
+		return c.misuse("%q is no built-in suite; there are %s", shown(name), strings.Join(smoke.BuiltinNames(), " and "))
+	}
+	_, _ = c.Stdout.Write(src)
+	return gate.ExitOK
+}
+
+func (c *Command) checkSuite(file string) int {
+	src, err := c.readFile(file, maxSuiteFile)
+	if err != nil {
+		return c.misuse("the suite file %q can't be read: %v", shown(file), err)
+	}
+	suite, err := smoke.Load(file, src)
+	for _, fault := range faultsOf(err) {
+		fmt.Fprintln(c.Stderr, untrusted.Text(fault, 0))
+	}
+	if err != nil {
+		return gate.ExitUsage
+	}
+	for _, w := range suite.Warnings {
+		fmt.Fprintln(c.Stderr, "warning: "+untrusted.Text(w, 0))
+	}
+	fmt.Fprintf(c.Stdout, "%s: %d checks, %s\n", shown(file), len(suite.CheckNames()), suite.Hash)
+	return gate.ExitOK
+}

@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/schollz/progressbar/v3"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/secret"
+	"git.moleculesai.app/molecule-ai/canary-verify/summary"
+)
+
+// A terminal is the face of a run on the command line: progress on the error
+// stream, the result on standard output.
+type terminal struct {
+	command *Command
+	output  string // text, json or markdown
+	color   bool
+	redact  *secret.Redactor
+	session *session
+
+	mu  sync.Mutex
+	bar *progressbar.ProgressBar // nil: no live line
+}
+
+// safe makes text fit for the screen.
+func (t *terminal) safe(text string) string {
+	return untrusted.Text(t.redact.Redact(text), 0)
+}
+
+// Phase begins a stretch of the run.
+func (t *terminal) Phase(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	t.bar = nil
+	fmt.Fprintf(t.command.Stderr, "== %s\n", t.safe(name))
+}
+
+// Log writes one line of progress.
+func (t *terminal) Log(line string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	fmt.Fprintf(t.command.Stderr, "   %s\n", t.safe(line))
+}
+
+// Warn writes one warning.
+func (t *terminal) Warn(line string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	fmt.Fprintf(t.command.Stderr, "warning: %s\n", t.safe(line))
+}
+
+// Progress draws the live line, on a terminal only.
+func (t *terminal) Progress(done, total int, what string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.command.Terminal || total == 0 {
+		return
+	}
+	if t.bar == nil {
+		t.bar = progressbar.NewOptions(total,
+			progressbar.OptionSetWriter(t.command.Stderr),
+			progressbar.OptionSetDescription(t.safe(what)),
+			progressbar.OptionShowCount(),
+			progressbar.OptionEnableColorCodes(false),
+			progressbar.OptionClearOnFinish(),
+			progressbar.OptionSetWidth(min(40, max(10, t.command.Width-40))),
+		)
+	}
+	_ = t.bar.Set(min(done, total))
+}
+
+// clear takes the live line away, so that a line of text can stand in its place.
+func (t *terminal) clear() {
+	if t.bar != nil {
+		_ = t.bar.Clear()
+	}
+}
+
+// Draft keeps the report before things are put back.
+func (t *terminal) Draft(report *gate.Report) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, _ = t.command.writeReport(t.session, report)
+}
+
+// conclude writes the result.
+func (t *terminal) conclude(s *session, report *gate.Report) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	finishReport(report)
+	code := report.Exit
+	if _, err := t.command.writeReport(s, report); err != nil {
+		fmt.Fprintf(t.command.Stderr, "error: the report could not be kept: %s\n", t.safe(err.Error()))
+		if code == gate.ExitOK {
+			code = gate.ExitInconclusive
+		}
+	}
+	if err := t.render(t.command.Stdout, report); err != nil && code == gate.ExitOK {
+		code = gate.ExitInconclusive
+	}
+	return code
+}
+
+// render writes the report in the form that was asked for.
+func (t *terminal) render(w io.Writer, report *gate.Report) error {
+	switch t.output {
+	case "json":
+		return summary.JSON(w, report)
+	case "markdown":
+		_, err := io.WriteString(w, t.redact.Redact(summary.Markdown(report)))
+		return err
+	default:
+		_, err := io.WriteString(w, t.redact.Redact(summary.Text(report, t.color, t.command.Width)))
+		return err
+	}
+}
