@@ -1,0 +1,325 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"canary-verify": main})
+}
+
+// TestScripts plays the user stories of testdata/script: the real program, real
+// HTTP, one story a file. After each story everything that was written is
+// searched for the secrets that were used.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata/script",
+		Setup: setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"world": startWorld, "publish": publish, "break": breakTenant, "roll": roll,
+			"tag": tag, "requests": requests, "runner": runner, "output": output, "leftovers": leftovers,
+			"registry-fault": registryFault, "await": await, "gate": runGate, "structured": structured,
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// images are the product's repositories.
+var images = []string{"acme/platform", "acme/web"}
+
+// A stage is what one story plays on.
+type stage struct {
+	registry *sim.Registry
+	tenants  []*sim.Tenant
+}
+
+// secretWords never appear in anything that is written.
+const (
+	registryPassword = "registry-password-of-the-story"
+	forgeToken       = "forge-token-of-the-story"
+)
+
+type stageKey struct{}
+
+func setup(env *testscript.Env) error {
+	s := &stage{}
+	env.Values[stageKey{}] = s
+	env.Setenv("NO_PROXY", "127.0.0.1")
+	env.Defer(func() {
+		s.searchFiles(env)
+		for _, t := range s.tenants {
+			t.Close()
+		}
+		if s.registry != nil {
+			s.registry.Close()
+		}
+	})
+	return nil
+}
+
+// runGate runs the program and asserts its exit code: gate CODE [ARG...]. What it
+// prints is searched for secrets.
+func runGate(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec("canary-verify", args[1:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit %d, want %d", got, want)
+	}
+	s := theStage(ts)
+	for _, stream := range []string{"stdout", "stderr"} {
+		if found := s.secretIn(ts.ReadFile(stream)); found != "" {
+			ts.Fatalf("a secret stands in %s: %s", stream, found)
+		}
+	}
+}
+
+// secretIn returns the line of text that holds a secret of the story; empty:
+// none does. Masks are the one exception, and only before everything else.
+func (s *stage) secretIn(text string) string {
+	secrets := []string{registryPassword, forgeToken}
+	for _, t := range s.tenants {
+		secrets = append(secrets, t.Token())
+	}
+	masks := true
+	for line := range strings.Lines(text) {
+		if masks && strings.HasPrefix(line, "::add-mask::") {
+			continue
+		}
+		masks = false
+		for _, secret := range secrets {
+			if strings.Contains(line, secret) || strings.Contains(line, base64.StdEncoding.EncodeToString([]byte(secret))[:12]) {
+				return line
+			}
+		}
+	}
+	return ""
+}
+
+// searchFiles searches every file that a story left behind.
+func (s *stage) searchFiles(env *testscript.Env) {
+	err := filepath.WalkDir(env.WorkDir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(d.Name(), "secret") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if found := s.secretIn(string(data)); found != "" {
+			return fmt.Errorf("a secret stands in %s: %s", path, found)
+		}
+		return err
+	})
+	if err != nil {
+		env.T().Log(err)
+		env.T().FailNow()
+	}
+}
+
+func theStage(ts *testscript.TestScript) *stage { return ts.Value(stageKey{}).(*stage) }
+
+// startWorld starts a registry and tenants: world [follow] N [SHA]. With follow the
+// tenants update themselves from the tag canary; else they run SHA.
+func startWorld(ts *testscript.TestScript, _ bool, args []string) {
+	s := theStage(ts)
+	follow := args[0] == "follow"
+	if follow {
+		args = args[1:]
+	}
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	sha := ""
+	if len(args) > 1 {
+		sha = args[1]
+	}
+	s.registry, err = sim.StartRegistry(sim.RegistryConfig{
+		Referrers: true, CheckBlobs: true, Auth: sim.BasicAuth,
+		Accounts: []sim.Account{{Username: "pusher", Password: registryPassword}, {Username: "reader", Password: registryPassword + "-ro", ReadOnly: true}},
+	})
+	ts.Check(err)
+	var urls, tokens, orgs []string
+	for i := range n {
+		cfg := sim.TenantConfig{Name: fmt.Sprintf("canary-%c", 'a'+i), SHA: sha, Web: i%2 == 0}
+		if follow {
+			cfg.Follow = &sim.Follow{Image: s.registry.Host() + "/" + images[0], Tag: "canary", Remote: s.registry.Remote()}
+		}
+		t, err := sim.StartTenant(cfg)
+		ts.Check(err)
+		s.tenants = append(s.tenants, t)
+		urls, tokens, orgs = append(urls, t.URL()), append(tokens, t.Token()), append(orgs, t.OrgID())
+	}
+	ts.Setenv("CANARY_TENANT_URLS", strings.Join(urls, "\n"))
+	ts.Setenv("CANARY_ADMIN_TOKENS", strings.Join(tokens, ","))
+	ts.Setenv("CANARY_ORG_IDS", strings.Join(orgs, " "))
+	ts.Setenv("CANARY_IMAGES", s.registry.Host()+"/"+images[0]+" "+s.registry.Host()+"/"+images[1])
+	ts.Setenv("CANARY_REGISTRY_USERNAME", "pusher")
+	ts.Setenv("CANARY_REGISTRY_PASSWORD", registryPassword)
+	ts.Setenv("CANARY_WAIT_INTERVAL", "50ms")
+	ts.Setenv("REGISTRY", s.registry.Host())
+}
+
+// publish pushes both images: publish SHA TAG[,TAG] AGE [FAULT]. AGE is how long ago it
+// was built.
+func publish(ts *testscript.TestScript, _ bool, args []string) {
+	s := theStage(ts)
+	age, err := time.ParseDuration(args[2])
+	ts.Check(err)
+	b := sim.Build{SHA: args[0], Images: images, Tag: args[1], Created: time.Now().Add(-age).UTC().Truncate(time.Second)}
+	for _, name := range args[3:] {
+		fault, err := sim.ParseFault(name)
+		ts.Check(err)
+		b.Faults = append(b.Faults, fault)
+	}
+	_, err = sim.Publish(context.Background(), s.registry.Host(), b, s.registry.Remote()...)
+	ts.Check(err)
+}
+
+// breakTenant switches a fault on: break INDEX FAULT.
+func breakTenant(ts *testscript.TestScript, _ bool, args []string) {
+	i, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	fault, err := sim.ParseFault(args[1])
+	ts.Check(err)
+	theStage(ts).tenants[i].Break(fault)
+}
+
+// roll makes a tenant run another commit at once: roll INDEX SHA.
+func roll(ts *testscript.TestScript, _ bool, args []string) {
+	i, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	theStage(ts).tenants[i].Roll(args[1])
+}
+
+// tag compares what two tags of every image point at: [!] tag TAG TAG. The word
+// absent stands for no digest.
+func tag(ts *testscript.TestScript, neg bool, args []string) {
+	s := theStage(ts)
+	for _, image := range images {
+		a, b := s.registry.Digest(image, args[0]), s.registry.Digest(image, args[1])
+		if same := a == b && a != "" || args[1] == "absent" && a == ""; same == neg {
+			ts.Fatalf("%s: %s is %q, %s is %q", image, args[0], a, args[1], b)
+		}
+	}
+}
+
+// requests asserts how many requests tenants and registry got since the story
+// began: requests NONE|SOME.
+func requests(ts *testscript.TestScript, _ bool, args []string) {
+	s := theStage(ts)
+	n := 0
+	for _, t := range s.tenants {
+		n += len(t.Requests())
+	}
+	n += len(s.registry.Requests())
+	if (args[0] == "none") != (n == 0) {
+		ts.Fatalf("there were %d requests, want %s", n, args[0])
+	}
+}
+
+// registryFault makes the registry fail: registry-fault METHOD PATH-REGEXP STATUS.
+func registryFault(ts *testscript.TestScript, _ bool, args []string) {
+	status, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	theStage(ts).registry.Inject(sim.Injection{Method: args[0], Path: args[1], Do: sim.Status(status)})
+}
+
+// structured writes the fleet as one YAML list: structured FILE.
+func structured(ts *testscript.TestScript, _ bool, args []string) {
+	var b strings.Builder
+	for _, t := range theStage(ts).tenants {
+		fmt.Fprintf(&b, "- {name: %s, url: '%s', token: '%s', org-id: '%s'}\n", t.Name(), t.URL(), t.Token(), t.OrgID())
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o600))
+}
+
+// leftovers asserts that no tenant keeps anything that a suite made.
+func leftovers(ts *testscript.TestScript, _ bool, args []string) {
+	for _, t := range theStage(ts).tenants {
+		if left := t.Left(); left != (sim.Counts{}) {
+			ts.Fatalf("%s keeps %+v", t.Name(), left)
+		}
+	}
+}
+
+// await waits until the tenants got a request: await.
+func await(ts *testscript.TestScript, _ bool, _ []string) {
+	deadline := time.After(20 * time.Second)
+	for len(theStage(ts).tenants[0].Requests()) == 0 {
+		select {
+		case <-deadline:
+			ts.Fatalf("no tenant was asked anything")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// runner turns the story's environment into that of an action's step: every
+// CANARY_* becomes an INPUT_*, and the runner's files are there.
+func runner(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range []string{"tenant-urls", "admin-tokens", "org-ids", "images", "registry-username", "registry-password", "wait-interval"} {
+		old := "CANARY_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		ts.Setenv("INPUT_"+strings.ToUpper(name), ts.Getenv(old))
+		ts.Setenv(old, "")
+	}
+	for _, pair := range args {
+		name, value, _ := strings.Cut(pair, "=")
+		ts.Setenv("INPUT_"+strings.ToUpper(name), value)
+	}
+	ts.Setenv("GITHUB_ACTIONS", "true")
+	ts.Setenv("GITHUB_WORKSPACE", ts.MkAbs("."))
+	for _, name := range []string{"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"} {
+		file := ts.MkAbs(strings.ToLower(name))
+		ts.Check(os.WriteFile(file, nil, 0o600))
+		ts.Setenv(name, file)
+	}
+}
+
+// output compares an output of the action: output NAME VALUE.
+func output(ts *testscript.TestScript, _ bool, args []string) {
+	got, ok := parseOutputs(ts.ReadFile("github_output"))[args[0]]
+	want := ""
+	if len(args) > 1 {
+		want = args[1]
+	}
+	if !ok || got != want {
+		ts.Fatalf("output %s is %q (set: %v), want %q", args[0], got, ok, want)
+	}
+}
+
+// parseOutputs reads the runner's output file as a runner does.
+func parseOutputs(data string) map[string]string {
+	outputs := map[string]string{}
+	lines := strings.Split(data, "\n")
+	for i := 0; i < len(lines); i++ {
+		if name, delimiter, ok := strings.Cut(lines[i], "<<"); ok {
+			var value []string
+			for i++; i < len(lines) && lines[i] != delimiter; i++ {
+				value = append(value, lines[i])
+			}
+			outputs[name] = strings.Join(value, "\n")
+		} else if name, value, ok := strings.Cut(lines[i], "="); ok {
+			outputs[name] = value
+		}
+	}
+	return outputs
+}
