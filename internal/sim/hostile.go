@@ -15,6 +15,9 @@ import (
 // misbehave acts out the faults that come before the product's own router; it
 // reports whether the request is done with.
 func (t *Tenant) misbehave(w http.ResponseWriter, r *http.Request) bool {
+	if !t.faulty.Load() && !t.down() {
+		return false
+	}
 	if t.down() || t.broke(Unreachable, r) || t.broke(CutOff, r) {
 		abort(w)
 	}
@@ -63,7 +66,7 @@ func badGateway(_ *Tenant, w http.ResponseWriter, _ *http.Request, p Params) boo
 }
 
 func flap(t *Tenant, w http.ResponseWriter, r *http.Request, p Params) bool {
-	if t.spent(Flapping, r.Method, r.URL.Path) {
+	if t.spent(Flapping, p.Count, r.Method+" "+r.URL.Path) {
 		return false
 	}
 	w.WriteHeader(p.Status)
@@ -71,7 +74,7 @@ func flap(t *Tenant, w http.ResponseWriter, r *http.Request, p Params) bool {
 }
 
 func limitRate(t *Tenant, w http.ResponseWriter, r *http.Request, p Params) bool {
-	if t.spent(RateLimit, r.Method, r.URL.Path) {
+	if t.spent(RateLimit, p.Count, r.Method+" "+r.URL.Path) {
 		return false
 	}
 	w.Header().Set("Retry-After", fmt.Sprint(int((p.Delay+time.Second-1)/time.Second)))

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,10 +24,11 @@ type server struct {
 	free   func() // gives the port back
 	cancel context.CancelFunc
 
-	opened, open atomic.Int64 // connections
+	opened atomic.Int64 // connections so far
 
 	mu       sync.Mutex
-	ln       net.Listener // nil: not listening
+	conns    map[net.Conn]struct{} // open now
+	ln       net.Listener          // nil: not listening
 	serving  sync.WaitGroup
 	handling int           // requests inside the handler
 	idle     chan struct{} // closed when handling falls to 0 after close
@@ -36,7 +39,7 @@ type server struct {
 // if asked.
 func startServer(h http.Handler, useTLS bool) (*server, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &server{scheme: "http", cancel: cancel, free: func() {}, idle: make(chan struct{})}
+	s := &server{scheme: "http", cancel: cancel, free: func() {}, conns: map[net.Conn]struct{}{}, idle: make(chan struct{})}
 	s.http = http.Server{
 		Handler:           s.counted(h),
 		ErrorLog:          log.New(io.Discard, "", 0),
@@ -98,8 +101,8 @@ func (s *server) listen() error {
 	return nil
 }
 
-// refuse stops listening: new connections are refused. Those that stand are
-// cut by [cutting] handlers as they are used.
+// refuse stops listening, so that new connections are refused, and resets those
+// that stand.
 func (s *server) refuse() {
 	s.mu.Lock()
 	ln := s.ln
@@ -110,6 +113,12 @@ func (s *server) refuse() {
 	}
 	_ = ln.Close()
 	s.serving.Wait()
+	s.mu.Lock()
+	conns := slices.Collect(maps.Keys(s.conns))
+	s.mu.Unlock()
+	for _, c := range conns {
+		reset(c)
+	}
 }
 
 // close ends all connections and requests and waits for the handlers.
@@ -132,15 +141,24 @@ func (s *server) close() {
 	s.free()
 }
 
-// count keeps the numbers of connections.
-func (s *server) count(_ net.Conn, state http.ConnState) {
+// count keeps track of connections.
+func (s *server) count(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch state {
 	case http.StateNew:
 		s.opened.Add(1)
-		s.open.Add(1)
+		s.conns[c] = struct{}{}
 	case http.StateClosed, http.StateHijacked:
-		s.open.Add(-1)
+		delete(s.conns, c)
 	}
+}
+
+// open returns how many connections are open.
+func (s *server) open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
 }
 
 // counted lets close wait until no request is inside h.
@@ -193,13 +211,18 @@ func pause(ctx context.Context, d time.Duration) bool {
 // return.
 func abort(w http.ResponseWriter) {
 	if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
-		if t, ok := conn.(*tls.Conn); ok {
-			conn = t.NetConn()
-		}
-		if t, ok := conn.(*net.TCPConn); ok {
-			_ = t.SetLinger(0)
-		}
-		_ = conn.Close()
+		reset(conn)
 	}
 	panic(http.ErrAbortHandler)
+}
+
+// reset closes a connection so that the other end sees a reset.
+func reset(conn net.Conn) {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	if t, ok := conn.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	_ = conn.Close()
 }

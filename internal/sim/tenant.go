@@ -74,21 +74,17 @@ type Tenant struct {
 	requests atomic.Int64
 	active   atomic.Int64
 	peak     atomic.Int64
+	faulty   atomic.Bool // some fault is on
 
 	mu         sync.Mutex
 	log        []*TenantRequest
 	sha        string
-	built      []Fault           // of the build that runs
-	broken     map[Fault]*broken // switched on by hand
+	built      []Fault          // of the build that runs
+	broken     map[Fault]Params // switched on by hand
+	hits       map[string]int   // requests that a fault has hit, by fault and route
 	restarting bool
 	changed    chan struct{} // closed and replaced when sha changes
 	store      store
-}
-
-// broken is a fault at work.
-type broken struct {
-	Params
-	seen map[string]int // requests on each route
 }
 
 // StartTenant starts a tenant on a free port of 127.0.0.1. With Follow, it
@@ -166,7 +162,8 @@ func (t *Tenant) SHA() string {
 // Roll makes the tenant run another build at once.
 func (t *Tenant) Roll(sha string, faults ...Fault) {
 	t.mu.Lock()
-	t.sha, t.built, t.restarting = sha, faults, false
+	t.sha, t.built, t.restarting, t.hits = sha, slices.Clone(faults), false, nil
+	t.faulty.Store(len(t.built)+len(t.broken) > 0)
 	close(t.changed)
 	t.changed = make(chan struct{})
 	t.mu.Unlock()
@@ -206,9 +203,11 @@ func (t *Tenant) BreakWith(f Fault, p Params) {
 	}
 	t.mu.Lock()
 	if t.broken == nil {
-		t.broken = map[Fault]*broken{}
+		t.broken = map[Fault]Params{}
 	}
-	t.broken[f] = &broken{Params: p.or(spec.defaults)}
+	t.broken[f] = p.or(spec.defaults)
+	t.hits = nil
+	t.faulty.Store(true)
 	t.mu.Unlock()
 	t.reach()
 }
@@ -222,6 +221,7 @@ func (t *Tenant) Heal(faults ...Fault) {
 			delete(t.broken, f)
 		}
 	}
+	t.faulty.Store(len(t.built)+len(t.broken) > 0)
 	t.mu.Unlock()
 	t.reach()
 }
@@ -229,6 +229,9 @@ func (t *Tenant) Heal(faults ...Fault) {
 // has returns the fault's parameters where it acts on a request of the method
 // and path.
 func (t *Tenant) has(f Fault, method, path string) (Params, bool) {
+	if !t.faulty.Load() { // the common case, without a lock
+		return Params{}, false
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p, ok := t.params(f)
@@ -237,8 +240,8 @@ func (t *Tenant) has(f Fault, method, path string) (Params, bool) {
 
 // params returns the parameters of a fault that is on; t.mu is held.
 func (t *Tenant) params(f Fault) (Params, bool) {
-	if b := t.broken[f]; b != nil {
-		return b.Params, true
+	if p, ok := t.broken[f]; ok {
+		return p, true
 	}
 	if slices.Contains(t.built, f) {
 		return f.Defaults(), true
@@ -246,28 +249,20 @@ func (t *Tenant) params(f Fault) (Params, bool) {
 	return Params{}, false
 }
 
-// spent counts a request on a route against a fault's Count and reports whether
-// the fault has done its part there.
-func (t *Tenant) spent(f Fault, method, path string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	b := t.broken[f]
-	if b == nil { // of the build
-		if t.broken == nil {
-			t.broken = map[Fault]*broken{}
-		}
-		b = &broken{Params: f.Defaults()}
-		t.broken[f] = b
-	}
-	if b.Count < 0 {
+// spent counts a request on a route against a fault's limit and reports whether
+// the fault has done its part there. A negative limit is none.
+func (t *Tenant) spent(f Fault, limit int, route string) bool {
+	if limit < 0 {
 		return false
 	}
-	if b.seen == nil {
-		b.seen = map[string]int{}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.hits == nil {
+		t.hits = map[string]int{}
 	}
-	route := method + " " + path
-	b.seen[route]++
-	return b.seen[route] > b.Count
+	key := string(f) + " " + route
+	t.hits[key]++
+	return t.hits[key] > limit
 }
 
 // reach opens or closes the tenant's port, as its faults and its auto-updater
@@ -366,10 +361,7 @@ func (t *Tenant) end(e *TenantRequest, status int) {
 
 // rolling counts a request against [MidRunRoll].
 func (t *Tenant) rolling() {
-	t.mu.Lock()
-	p, ok := t.params(MidRunRoll)
-	t.mu.Unlock()
-	if ok && t.spent(MidRunRoll, "", "") {
+	if p, ok := t.has(MidRunRoll, "", "/"); ok && t.spent(MidRunRoll, p.Count, "") {
 		t.Heal(MidRunRoll)
 		t.Roll(p.Text)
 	}
