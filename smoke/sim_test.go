@@ -1,0 +1,109 @@
+package smoke_test
+
+import (
+	"testing"
+	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/secret"
+	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
+)
+
+const candidate = "4c1d56e0f1a2b3c4d5e6f708192a3b4c5d6e7f80"
+
+// builtin loads a built-in suite.
+func builtin(t testing.TB, name string) *smoke.Suite {
+	t.Helper()
+	text, ok := smoke.Builtin(name)
+	if !ok {
+		t.Fatalf("no built-in suite %q", name)
+	}
+	return load(t, name, string(text))
+}
+
+func load(t testing.TB, name, text string) *smoke.Suite {
+	t.Helper()
+	s, err := smoke.Load(name, []byte(text))
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return s
+}
+
+// tenant starts a simulated tenant.
+func tenant(t testing.TB, cfg sim.TenantConfig) *sim.Tenant {
+	t.Helper()
+	if cfg.SHA == "" {
+		cfg.SHA = candidate
+	}
+	tn, err := sim.StartTenant(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tn.Close() })
+	return tn
+}
+
+// sessionsOf returns sessions with quick retries and bounds.
+func sessionsOf(t testing.TB, cfg fleet.Config, tenants ...*sim.Tenant) []*fleet.Session {
+	t.Helper()
+	var list []fleet.Tenant
+	for _, tn := range tenants {
+		list = append(list, fleet.Tenant{Name: tn.Name(), URL: tn.URL(), Token: secret.New(tn.Token()), OrgID: tn.OrgID()})
+	}
+	f, err := fleet.New(list, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.Close)
+	return f.Sessions()
+}
+
+// quick is a configuration whose failures are known soon.
+var quick = fleet.Config{RequestTimeout: time.Second, Retries: -1}
+
+func TestHealthyTenantPasses(t *testing.T) {
+	for _, name := range smoke.BuiltinNames() {
+		t.Run(name, func(t *testing.T) {
+			tn := tenant(t, sim.TenantConfig{})
+			for _, r := range builtin(t, name).Run(t.Context(), sessionsOf(t, quick, tn), smoke.RunOptions{SHA: candidate}) {
+				for _, c := range r.Checks {
+					if c.Result != smoke.Passed || c.Flaky || c.Detail != "" {
+						t.Errorf("%s: %v: %+v", c.Name, c.Result, c)
+					}
+				}
+			}
+			if left := tn.Left(); left != (sim.Counts{}) {
+				t.Errorf("left behind: %+v", left)
+			}
+		})
+	}
+}
+
+func TestDump(t *testing.T) {
+	for _, name := range smoke.BuiltinNames() {
+		for _, fault := range sim.AllFaults() {
+			if fault == sim.SlowDrip || fault == sim.Hang || fault == sim.Slow || fault == sim.RateLimit {
+				continue
+			}
+			t.Run(name+"/"+string(fault), func(t *testing.T) {
+				t.Parallel()
+				tn := tenant(t, sim.TenantConfig{})
+				s := sessionsOf(t, quick, tn)
+				tn.Break(fault)
+				red := secret.NewRedactor(secret.New(tn.Token()))
+				for _, r := range builtin(t, name).Run(t.Context(), s, smoke.RunOptions{SHA: candidate, Redact: red}) {
+					for _, c := range r.Checks {
+						if c.Result == smoke.Passed && c.Detail == "" && !c.Flaky {
+							t.Logf("%s: pass", c.Name)
+							continue
+						}
+						t.Logf("%s: %v\n  expected %s\n  got %s\n  detail %s\n  hint %s\n  %s", c.Name, c.Result, c.Expected, c.Got, c.Detail, c.Hint, c.Reproduce)
+					}
+				}
+				t.Logf("left: %+v", tn.Left())
+			})
+		}
+	}
+}
