@@ -21,10 +21,11 @@ var (
 	actPath  = os.Getenv("CANARY_E2E_ACT")
 	crane    = os.Getenv("CANARY_E2E_CRANE")
 	jobImage = os.Getenv("CANARY_E2E_JOB_IMAGE")
+	network  = os.Getenv("CANARY_E2E_NETWORK") // that builds have
 )
 
 func TestMain(m *testing.M) {
-	for _, name := range []string{"CANARY_E2E_ACT", "CANARY_E2E_CRANE", "CANARY_E2E_JOB_IMAGE"} {
+	for _, name := range []string{"CANARY_E2E_ACT", "CANARY_E2E_CRANE", "CANARY_E2E_JOB_IMAGE", "CANARY_E2E_NETWORK"} {
 		if os.Getenv(name) == "" {
 			fmt.Fprintf(os.Stderr, "%s is not set: start these tests with test/e2e/run\n", name)
 			os.Exit(1)

@@ -52,7 +52,7 @@ func builders(t *testing.T) []builder {
 func (b builder) build(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	start := time.Now()
-	args = append([]string{"build", "-q", "--network", "none"}, args...)
+	args = append([]string{"build", "-q", "--network", network}, args...)
 	id := runEnv(t, b.env, b.path, append(args, dir)...)
 	t.Logf("%s build: %s", b.name, time.Since(start).Round(100*time.Millisecond))
 	t.Cleanup(func() { try(t, nil, "docker", "rmi", "-f", id) })
@@ -114,7 +114,7 @@ func TestImage(t *testing.T) {
 		source, err := os.ReadFile(filepath.Join(dir, "main.go"))
 		check(t, err)
 		check(t, os.WriteFile(filepath.Join(dir, "main.go"), append(source, "\n// Changed.\n"...), 0o600))
-		r := try(t, []string{"DOCKER_BUILDKIT=0"}, "docker", "build", "--network", "none", dir)
+		r := try(t, []string{"DOCKER_BUILDKIT=0"}, "docker", "build", "--network", network, dir)
 		before, after, _ := strings.Cut(r.all(), "COPY . .")
 		if r.exit != 0 || !strings.Contains(before, "Using cache") || strings.Contains(after, "go mod download") {
 			t.Errorf("a change of source downloads the modules again:\n%s", r.all())
