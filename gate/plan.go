@@ -139,22 +139,28 @@ func (g *Gate) malformed() error {
 	return errors.Join(faults...)
 }
 
+// A MissingError says that the mode can't do without an input.
+type MissingError struct{ Input, Advice string }
+
+// Error names the input and what to do.
+func (e *MissingError) Error() string { return e.Input + ": " + e.Advice }
+
 // missing finds what the mode can't do without.
 func (g *Gate) missing() error {
 	p := g.plan
 	var faults []error
-	add := func(text string) { faults = append(faults, errors.New(text)) }
+	add := func(input, advice string) { faults = append(faults, &MissingError{input, advice}) }
 	if p.Mode.NeedsFleet() && len(p.Tenants) == 0 {
-		add("tenant-urls: no tenant is given; set tenant-urls and admin-tokens, tenants, or tenants-file (unconfigured: skip makes this a warning)")
+		add("tenant-urls", "no tenant is given; set tenant-urls and admin-tokens, tenants, or tenants-file (unconfigured: skip makes this a warning)")
 	}
 	if p.Mode.NeedsRegistry() && len(p.Promote.Images) == 0 {
-		add("images: no image is given; list the repositories without a tag, for example registry.example.com/team/app")
+		add("images", "no image is given; list the repositories without a tag, for example registry.example.com/team/app")
 	}
 	if p.SHA == "" && (p.Mode == ModeVerify || p.Mode == ModePromote || p.Mode == ModeStatus) {
-		add("sha: no commit is given, and no event tells one")
+		add("sha", "no commit is given, and no event tells one")
 	}
 	if p.Mode.Judges() && p.Suite == nil {
-		add("checks: no suite is given")
+		add("checks", "no suite is given")
 	}
 	return errors.Join(faults...)
 }

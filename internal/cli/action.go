@@ -127,7 +127,7 @@ func nearest(given string) string {
 func (a *action) mask(secrets []secret.Value) {
 	for _, s := range secrets {
 		for line := range strings.Lines(s.Reveal()) {
-			if line = strings.TrimSpace(line); len(line) >= 8 {
+			if line = strings.TrimSpace(line); len(line) >= minSecret {
 				a.protocol.AddMask(line)
 			}
 		}

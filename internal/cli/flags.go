@@ -96,7 +96,7 @@ func hasInput(name string) bool {
 
 func placeholderOf(in input) string {
 	if in.secret {
-		return path.placeholder()
+		return file.placeholder()
 	}
 	return in.kind.placeholder()
 }

@@ -16,7 +16,7 @@ const (
 	duration
 	number
 	boolean
-	path
+	file
 )
 
 // placeholder is what help shows in place of a value of each kind.
@@ -52,7 +52,7 @@ var inputs = []input{
 	{name: "admin-tokens", kind: list, secret: true, modes: fleetModes, help: "Admin tokens, in the order of tenant-urls."},
 	{name: "org-ids", kind: list, modes: fleetModes, help: "Org ids, in the order of tenant-urls, or none at all; sent as X-Molecule-Org-Id."},
 	{name: "tenants", secret: true, modes: fleetModes, help: "Instead of the three lists: a YAML or JSON list of {name, url, token, org-id}."},
-	{name: "tenants-file", kind: path, modes: fleetModes, help: "The same list in a file of the workspace, for fleets that don't fit into one variable."},
+	{name: "tenants-file", kind: file, modes: fleetModes, help: "The same list in a file of the workspace, for fleets that don't fit into one variable."},
 	{name: "images", kind: list, modes: registryModes, help: "Image repositories, without a tag."},
 	{name: "source-tag", def: "staging-{sha}", modes: registryModes, help: "Tag of the candidate; {sha} is the commit's first 7 digits, {full-sha} all 40."},
 	{name: "target-tag", def: "latest", modes: registryModes, help: "Tag that production follows."},
@@ -76,7 +76,7 @@ var inputs = []input{
 	{name: "unconfigured", def: "fail", modes: fleetModes, help: "fail, or skip: an empty fleet is a warning and exit 0. It never promotes."},
 	{name: "allow-http", def: "false", kind: boolean, modes: fleetModes, help: "Permit plain http to a host that is not loopback."},
 	{name: "github-token", secret: true, modes: forgeModes, help: "Token for commit status and ancestry on GitHub or Gitea."},
-	{name: "report-dir", kind: path, help: "Folder in the workspace for report.json, summary.md, junit.xml and report.html."},
+	{name: "report-dir", kind: file, help: "Folder in the workspace for report.json, summary.md, junit.xml and report.html."},
 }
 
 // An output is one row of the table of the action's outputs.

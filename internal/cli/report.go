@@ -27,19 +27,28 @@ func (s *session) malformed(err error) *gate.Report {
 	return report
 }
 
-// faultsOf takes a joined error apart, down to the single faults.
-func faultsOf(err error) []string {
+// flat takes a joined error apart, down to the single faults.
+func flat(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		var all []string
+		var all []error
 		for _, e := range joined.Unwrap() {
-			all = append(all, faultsOf(e)...)
+			all = append(all, flat(e)...)
 		}
 		return all
 	}
 	if err == nil {
 		return nil
 	}
-	return []string{err.Error()}
+	return []error{err}
+}
+
+// faultsOf returns the texts of the single faults.
+func faultsOf(err error) []string {
+	var all []string
+	for _, fault := range flat(err) {
+		all = append(all, fault.Error())
+	}
+	return all
 }
 
 // finishReport fills in what only rendered text can tell.

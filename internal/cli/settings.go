@@ -63,7 +63,29 @@ func (c *Command) prepare(mode gate.Mode, v *values) (*session, error) {
 	s.plan.Observer = c.observer()
 	var err error
 	s.gate, err = gate.New(s.plan)
-	return s, errors.Join(append(v.faults, err)...)
+	return s, errors.Join(append(v.faults, v.unspoken(err)...)...)
+}
+
+// unspoken leaves out what is missing only because it was given and is
+// malformed: that fault stands in the list already.
+func (v *values) unspoken(err error) []error {
+	var faults []error
+	for _, fault := range flat(err) {
+		var missing *gate.MissingError
+		if errors.As(fault, &missing) && v.spoiled(missing.Input) {
+			continue
+		}
+		faults = append(faults, fault)
+	}
+	return faults
+}
+
+// spoiled reports whether something was given for an input that is missing now.
+func (v *values) spoiled(name string) bool {
+	if name == "tenant-urls" {
+		return v.given("tenant-urls") || v.given("admin-tokens") || v.given("org-ids") || v.given("tenants") || v.given("tenants-file")
+	}
+	return name == "checks" || v.given(name)
 }
 
 // versionPath reads the path; "none" switches the proof of identity off.
@@ -175,6 +197,10 @@ func (c *Command) promoteConfig(v *values) promote.Config {
 	return config
 }
 
+// minSecret is the length under which a token is malformed. Such a one is not
+// hidden either: blotting out a common word would make the fault unreadable.
+const minSecret = 8
+
 // collectSecrets gathers everything that must not be shown.
 func (s *session) collectSecrets(v *values) {
 	for _, name := range []string{"registry-password", "github-token"} {
@@ -184,7 +210,9 @@ func (s *session) collectSecrets(v *values) {
 		s.secrets = append(s.secrets, t.Token)
 	}
 	for _, token := range fleet.SplitList(v.secret("admin-tokens").Reveal()) {
-		s.secrets = append(s.secrets, secret.New(token))
+		if len(token) >= minSecret {
+			s.secrets = append(s.secrets, secret.New(token))
+		}
 	}
 	s.redact = secret.NewRedactor(s.secrets...)
 }
