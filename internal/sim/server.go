@@ -21,12 +21,12 @@ type server struct {
 	http   http.Server
 	scheme string
 	port   int
-	free   func() // gives the port back
 	cancel context.CancelFunc
 
 	opened atomic.Int64 // connections so far
 
 	mu       sync.Mutex
+	free     func()                // gives the port back that was reserved while not listening
 	conns    map[net.Conn]struct{} // open now
 	ln       net.Listener          // nil: not listening
 	serving  sync.WaitGroup
@@ -64,7 +64,6 @@ func startServer(h http.Handler, useTLS bool) (*server, error) {
 		cancel()
 		return nil, err
 	}
-	s.free = reservePort(s.port)
 	return s, nil
 }
 
@@ -82,8 +81,9 @@ func (s *server) listen() error {
 	if s.ln != nil || s.closed {
 		return nil
 	}
-	lc := net.ListenConfig{Control: sharePort}
-	ln, err := lc.Listen(context.Background(), "tcp4", s.host())
+	s.free()
+	s.free = func() {}
+	ln, err := net.Listen("tcp4", s.host())
 	if err != nil {
 		return fmt.Errorf("sim: listen on loopback: %w", err)
 	}
@@ -92,7 +92,7 @@ func (s *server) listen() error {
 	}
 	s.ln = ln
 	s.serving.Go(func() {
-		if s.http.TLSConfig != nil {
+		if s.scheme == "https" { // not by TLSConfig, which Serve fills
 			_ = s.http.ServeTLS(ln, "", "") // ends when ln is closed
 			return
 		}
@@ -114,6 +114,7 @@ func (s *server) refuse() {
 	_ = ln.Close()
 	s.serving.Wait()
 	s.mu.Lock()
+	s.free = reservePort(s.port)
 	conns := slices.Collect(maps.Keys(s.conns))
 	s.mu.Unlock()
 	for _, c := range conns {
@@ -138,7 +139,10 @@ func (s *server) close() {
 	_ = s.http.Close()
 	s.serving.Wait()
 	<-s.idle
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.free()
+	s.free = func() {}
 }
 
 // count keeps track of connections.
