@@ -53,8 +53,9 @@ type job struct {
 	meanwhile func(context.Context)
 }
 
-// dispatch is a workflow_dispatch of a workflow by hand.
-func dispatch(workflow string, inputs map[string]any) job {
+// dispatch is a workflow_dispatch of a workflow by hand. Forges send all
+// inputs as strings.
+func dispatch(workflow string, inputs map[string]string) job {
 	return job{workflow: workflow, event: "workflow_dispatch", payload: map[string]any{"inputs": inputs}}
 }
 

@@ -54,7 +54,7 @@ func TestRed(t *testing.T) {
 	w, c := newWorld(t), newCheckout(t)
 	old := w.digests(t, "latest")
 	w.publish(t, sim.Build{SHA: shaBad, Created: released.Add(time.Hour), Faults: []sim.Fault{sim.FailOpen}})
-	j := w.in(dispatch(verifyWorkflow, map[string]any{"sha": shaBad}))
+	j := w.in(dispatch(verifyWorkflow, map[string]string{"sha": shaBad}))
 	// The other way to name a fleet: one secret for all of it.
 	delete(j.vars, "CANARY_TENANT_URLS")
 	delete(j.vars, "CANARY_ORG_IDS")
@@ -108,7 +108,7 @@ func TestDryRun(t *testing.T) {
 	w, c := newWorld(t), newCheckout(t)
 	old := w.digests(t, "latest")
 	w.publish(t, sim.Build{SHA: shaGood, Created: released.Add(time.Hour)}, "canary")
-	j := w.in(dispatch(verifyWorkflow, map[string]any{"sha": shaGood, "dry-run": true}))
+	j := w.in(dispatch(verifyWorkflow, map[string]string{"sha": shaGood, "dry-run": "true"}))
 	delete(j.vars, "CANARY_TAG")
 
 	r := c.act(t, j)
@@ -167,7 +167,7 @@ func TestRollback(t *testing.T) {
 	}
 	w.wantTags(t, "latest", next)
 	t.Run("without a sha, with an issue", func(t *testing.T) {
-		r := c.act(t, w.in(dispatch(rollbackWorkflow, map[string]any{"reason": "orders fail since 02:40", "open-issue": true})))
+		r := c.act(t, w.in(dispatch(rollbackWorkflow, map[string]string{"reason": "orders fail since 02:40", "open-issue": "true"})))
 		if r.exit != 0 {
 			t.Errorf("the job failed with exit %d", r.exit)
 		}
@@ -186,7 +186,7 @@ func TestRollback(t *testing.T) {
 		w.wantTags(t, "latest", good)
 	})
 	t.Run("to a sha", func(t *testing.T) {
-		r := c.act(t, w.in(dispatch(rollbackWorkflow, map[string]any{"sha": shaOld, "reason": "older yet"})))
+		r := c.act(t, w.in(dispatch(rollbackWorkflow, map[string]string{"sha": shaOld, "reason": "older yet"})))
 		if r.exit != 0 {
 			t.Errorf("the job failed with exit %d", r.exit)
 		}
@@ -194,7 +194,7 @@ func TestRollback(t *testing.T) {
 		w.wantNoSecret(t, c, r)
 	})
 	t.Run("to a sha that is not there", func(t *testing.T) {
-		r := c.act(t, w.in(dispatch(rollbackWorkflow, map[string]any{"sha": "1234567", "reason": "a slip of the finger"})))
+		r := c.act(t, w.in(dispatch(rollbackWorkflow, map[string]string{"sha": "1234567", "reason": "a slip of the finger"})))
 		contains(t, "the job's output", r.all(), "exit with `FAILURE`: 1")
 		w.wantTags(t, "latest", old)
 	})
@@ -242,7 +242,7 @@ func TestCancelWhileWaiting(t *testing.T) {
 func TestLoginOfAnEarlierStep(t *testing.T) {
 	w, c := newWorld(t), newCheckout(t)
 	good := w.publish(t, sim.Build{SHA: shaGood, Created: released.Add(time.Hour)})
-	j := w.in(dispatch("test/e2e/testdata/login.yml", map[string]any{"sha": shaGood}))
+	j := w.in(dispatch("test/e2e/testdata/login.yml", map[string]string{"sha": shaGood}))
 	j.vars["REGISTRY"] = w.host
 
 	r := c.act(t, j)
