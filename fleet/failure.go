@@ -182,7 +182,8 @@ func innermost(err error) error {
 
 // classify finds the likely cause of a failed try, and what to do about it.
 func classify(err error) (FailureKind, string) {
-	if op := new(net.OpError); errors.Is(err, errProxy) || errors.As(err, &op) && op.Op == "proxyconnect" {
+	op, refusal := new(net.OpError), proxyRefusal(0)
+	if errors.Is(err, errProxy) || errors.As(err, &refusal) || errors.As(err, &op) && op.Op == "proxyconnect" {
 		return FailureProxy, "the proxy did not let it through; check HTTPS_PROXY and NO_PROXY"
 	}
 	if dns := new(net.DNSError); errors.As(err, &dns) {
@@ -207,8 +208,11 @@ func classify(err error) (FailureKind, string) {
 	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
 		return FailureTimeout, "the host may be down, or a firewall drops the packets"
 	}
-	if text := err.Error(); strings.Contains(text, "malformed HTTP") || strings.Contains(text, "headers exceeded") || strings.Contains(text, "header list") {
-		return FailureProtocol, "what answers there may be no web server"
+	// The errors of net/http about what is no HTTP have no types.
+	for _, words := range []string{"malformed HTTP", "headers exceeded", "header list", "http2: ", "connection error: ", "stream error: "} {
+		if strings.Contains(err.Error(), words) {
+			return FailureProtocol, "what answers there may be no web server, or its header is too large"
+		}
 	}
 	return FailureOther, ""
 }

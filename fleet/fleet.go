@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -130,8 +131,19 @@ func newTransport(cfg Config, idle int) *http.Transport {
 		MaxIdleConnsPerHost:    perTenant,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeader,
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, r *http.Response) error {
+			if r.StatusCode != http.StatusOK {
+				return proxyRefusal(r.StatusCode)
+			}
+			return nil
+		},
 	}
 }
+
+// A proxyRefusal is the status with which a proxy refused a tunnel.
+type proxyRefusal int
+
+func (r proxyRefusal) Error() string { return fmt.Sprintf("the proxy answered %d to CONNECT", int(r)) }
 
 // quietProxy is proxy whose errors quote nothing: the address of a proxy may
 // hold a password.

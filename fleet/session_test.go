@@ -1,0 +1,748 @@
+package fleet
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/secret"
+)
+
+const testToken = "tok-3nant-secret"
+
+// testSession returns the session of a tenant at base with the given bounds.
+func testSession(t *testing.T, base string, cfg Config) *Session {
+	t.Helper()
+	f, err := New([]Tenant{{Name: "pm", URL: base, Token: secret.New(testToken), OrgID: "org_1"}}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.Close)
+	return f.Sessions()[0]
+}
+
+// serve starts a plain HTTP server for the length of the test.
+func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// raw starts a server that gives each connection to talk.
+func raw(t *testing.T, talk func(n int, c net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for n := 1; ; n++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer c.Close()
+				talk(n, c)
+			})
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); all.Wait() })
+	return "http://" + l.Addr().String()
+}
+
+// readRequest reads one request of a raw connection.
+func readRequest(c net.Conn) error {
+	r, err := http.ReadRequest(bufio.NewReader(c))
+	if err == nil {
+		_, err = io.Copy(io.Discard, r.Body)
+	}
+	return err
+}
+
+// transportError returns err as what Do promises it to be.
+func transportError(t *testing.T, err error) *TransportError {
+	t.Helper()
+	var e *TransportError
+	if !errors.As(err, &e) {
+		t.Fatalf("%T (%v) is no TransportError", err, err)
+	}
+	if strings.Contains(fmt.Sprintf("%v %+v", err, *e), testToken) {
+		t.Errorf("the token is in %+v", *e)
+	}
+	return e
+}
+
+func TestRequestAsSent(t *testing.T) {
+	var got *http.Request
+	var body []byte
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got = r
+		body, _ = io.ReadAll(r.Body)
+		w.Header().Set("X-Answer", "yes")
+		w.WriteHeader(http.StatusTeapot)
+		fmt.Fprint(w, "hello")
+	})
+	session := testSession(t, s.URL+"/base/", Config{UserAgent: "canary-verify/1.0 (+https://example.com)"})
+	resp, err := session.Do(t.Context(), Request{
+		Method: "POST", Path: "/a%2Fb?q=x%20y", Body: []byte(`{"x":1}`),
+		Header: http.Header{
+			"content-type": {"application/json"}, "Authorization": {"Bearer other"}, "Host": {"evil.example.com"},
+			"x-molecule-org-id": {"other"}, "Proxy-Authorization": {"x"}, "Transfer-Encoding": {"chunked"}, "Connection": {"close"},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Status != http.StatusTeapot || string(resp.Body) != "hello" || !resp.Complete || resp.Attempts != 1 || resp.Header.Get("X-Answer") != "yes" || resp.Elapsed <= 0 {
+		t.Errorf("answer %+v", resp)
+	}
+	if got.Method != "POST" || got.RequestURI != "/base/a%2Fb?q=x%20y" || string(body) != `{"x":1}` || got.Host != strings.TrimPrefix(s.URL, "http://") {
+		t.Errorf("sent %s %s to %s with %q", got.Method, got.RequestURI, got.Host, body)
+	}
+	for name, want := range map[string]string{
+		"Authorization": "Bearer " + testToken, "X-Molecule-Org-Id": "org_1", "Content-Type": "application/json",
+		"User-Agent": "canary-verify/1.0 (+https://example.com)", "Proxy-Authorization": "", "Accept-Encoding": "", "Connection": "",
+	} {
+		if v := strings.Join(got.Header.Values(name), "|"); v != want {
+			t.Errorf("%s: %q, want %q", name, v, want)
+		}
+	}
+}
+
+func TestAuth(t *testing.T) {
+	var got string
+	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("Authorization") })
+	session := testSession(t, s.URL, Config{})
+	send := func(a Auth) string {
+		if _, err := session.Do(t.Context(), Request{Method: "GET", Path: "/", Auth: a}); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if a := send(AuthNone); a != "" {
+		t.Errorf("none: %q", a)
+	}
+	if a := send(AuthWrong); !strings.HasPrefix(a, "Bearer ") || len(a) < 7+minToken || strings.Contains(a, testToken) {
+		t.Errorf("wrong: %q", a)
+	}
+	if a := send(AuthAdmin); a != "Bearer "+testToken {
+		t.Errorf("admin: %q", a)
+	}
+}
+
+// A redirect is an answer. Neither another host nor another port of the same
+// host ever hears of it, and a Location that is none is no error either.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	elsewhere := serve(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("followed to %s with %v", r.URL, r.Header) })
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		for _, location := range []string{elsewhere.URL + "/", "/other", "//" + strings.TrimPrefix(elsewhere.URL, "http://"), "http://[bad", ""} {
+			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/x" {
+					t.Errorf("followed to %s", r.URL)
+				}
+				w.Header()["Location"] = []string{location}
+				w.WriteHeader(status)
+			})
+			for _, method := range []string{"GET", "POST"} {
+				resp, err := testSession(t, s.URL, Config{}).Do(t.Context(), Request{Method: method, Path: "/x", Body: []byte("b")})
+				if err != nil {
+					t.Errorf("%s %d to %q: %v", method, status, location, err)
+				} else if resp.Status != status || resp.Header.Get("Location") != location {
+					t.Errorf("%s %d to %q: %+v", method, status, location, resp)
+				}
+			}
+		}
+	}
+}
+
+func TestPathsCannotLeaveTheTenant(t *testing.T) {
+	evil := serve(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("reached with %v", r.Header) })
+	host := strings.TrimPrefix(evil.URL, "http://")
+	var paths []string
+	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { paths = append(paths, r.RequestURI) })
+	session := testSession(t, s.URL+"/base", Config{Retries: -1})
+	for _, p := range []string{evil.URL + "/", "@" + host, ":80@" + host, `/\` + host, "/../..", "/%2e%2e/", "/a\r\nHost: " + host, "", "x"} {
+		_, err := session.Do(t.Context(), Request{Method: "GET", Path: p})
+		if e := transportError(t, err); e.Kind != FailureRequest || e.Attempts != 0 || e.Sent {
+			t.Errorf("%q: %+v", p, e)
+		}
+	}
+	if _, err := session.Do(t.Context(), Request{Method: "GET", Path: "//" + host + "/x"}); err != nil {
+		t.Error(err)
+	}
+	if want := "/base//" + host + "/x"; len(paths) != 1 || paths[0] != want {
+		t.Errorf("the tenant was asked for %q, want only %q", paths, want)
+	}
+}
+
+func TestMalformedRequests(t *testing.T) {
+	session := testSession(t, "http://127.0.0.1:1", Config{})
+	for _, r := range []Request{
+		{Method: "", Path: "/"}, {Method: "GET /x", Path: "/"}, {Method: "GET", Path: "/", Header: http.Header{"a b": {"x"}}},
+		{Method: "GET", Path: "/", Header: http.Header{"A": {"x\r\nB: y"}}},
+	} {
+		_, err := session.Do(t.Context(), r)
+		if e := transportError(t, err); e.Kind != FailureRequest || e.Attempts != 0 {
+			t.Errorf("%+v: %+v", r, e)
+		}
+	}
+}
+
+func TestBodies(t *testing.T) {
+	tests := []struct {
+		name     string
+		handler  http.HandlerFunc
+		method   string
+		length   int
+		complete bool
+	}{
+		{"empty", func(http.ResponseWriter, *http.Request) {}, "GET", 0, true},
+		{"exactly the bound", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, MaxBody)) }, "GET", MaxBody, true},
+		{"one more", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, MaxBody+1)) }, "GET", MaxBody, false},
+		{"a length alone", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "5000000") }, "HEAD", 0, true},
+		{"endless", func(w http.ResponseWriter, r *http.Request) {
+			for block := make([]byte, 64<<10); r.Context().Err() == nil; {
+				if _, err := w.Write(block); err != nil {
+					return
+				}
+			}
+		}, "GET", MaxBody, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, tt.handler)
+			resp, err := testSession(t, s.URL, Config{}).Do(t.Context(), Request{Method: tt.method, Path: "/"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(resp.Body) != tt.length || resp.Complete != tt.complete || resp.Attempts != 1 {
+				t.Errorf("%d bytes, complete %v, %d tries; want %d, %v, 1", len(resp.Body), resp.Complete, resp.Attempts, tt.length, tt.complete)
+			}
+		})
+	}
+}
+
+// A body that breaks off is a try that failed: an idempotent request is sent
+// again, another one isn't, since the tenant saw it.
+func TestTruncatedBody(t *testing.T) {
+	for _, answer := range []string{
+		"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
+	} {
+		var tries atomic.Int32
+		base := raw(t, func(_ int, c net.Conn) {
+			if readRequest(c) == nil {
+				tries.Add(1)
+				_, _ = io.WriteString(c, answer)
+			}
+		})
+		for method, want := range map[string]int{"GET": 2, "POST": 1} {
+			tries.Store(0)
+			_, err := testSession(t, base, Config{Retries: 1}).Do(t.Context(), Request{Method: method, Path: "/"})
+			e := transportError(t, err)
+			if e.Kind != FailureBroken || !e.Sent || e.Status != 200 || e.Attempts != want || int(tries.Load()) != want {
+				t.Errorf("%s: %+v after %d tries, want %d", method, e, tries.Load(), want)
+			}
+		}
+	}
+}
+
+func TestSwitchingProtocolsDoesNotHang(t *testing.T) {
+	done := make(chan struct{})
+	base := raw(t, func(_ int, c net.Conn) {
+		if readRequest(c) == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+			_, _ = io.Copy(io.Discard, c) // until the client closes
+			close(done)
+		}
+	})
+	resp, err := testSession(t, base, Config{}).Do(t.Context(), Request{Method: "GET", Path: "/"})
+	if err != nil || resp.Status != 101 || len(resp.Body) != 0 {
+		t.Errorf("%+v, %v", resp, err)
+	}
+	<-done
+}
+
+func TestHugeHeader(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			for i := range 40 {
+				w.Header().Set(fmt.Sprintf("X-%d", i), strings.Repeat("x", 256<<10))
+			}
+		}))
+		s.EnableHTTP2 = http2
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		_, err := tlsSession(t, s, Config{Retries: -1}).Do(t.Context(), Request{Method: "GET", Path: "/"})
+		if e := transportError(t, err); e.Kind != FailureProtocol || len(e.Error()) > 1000 {
+			t.Errorf("HTTP/2 %v: %v (%v)", http2, err, e.Kind)
+		}
+	}
+}
+
+// tlsSession returns a session that trusts s.
+func tlsSession(t *testing.T, s *httptest.Server, cfg Config) *Session {
+	t.Helper()
+	cfg.RootCAs = x509.NewCertPool()
+	cfg.RootCAs.AddCert(s.Certificate())
+	return testSession(t, s.URL, cfg)
+}
+
+func TestRetriedStatuses(t *testing.T) {
+	for _, status := range []int{429, 502, 503, 504, 500, 501, 401, 404, 408} {
+		for _, r := range []Request{{Method: "GET"}, {Method: "HEAD"}, {Method: "PUT"}, {Method: "DELETE"}, {Method: "POST"}, {Method: "PATCH"}, {Method: "OPTIONS"}, {Method: "POST", Idempotent: true}} {
+			t.Run(fmt.Sprintf("%d %s %v", status, r.Method, r.Idempotent), func(t *testing.T) {
+				t.Parallel()
+				var tries atomic.Int32
+				var bodies sync.Map
+				s := serve(t, func(w http.ResponseWriter, req *http.Request) {
+					b, _ := io.ReadAll(req.Body)
+					bodies.Store(string(b), true)
+					if tries.Add(1) == 1 {
+						w.WriteHeader(status)
+						fmt.Fprint(w, "first")
+					}
+				})
+				r.Path, r.Body = "/", []byte("same body")
+				resp, err := testSession(t, s.URL, Config{}).Do(t.Context(), r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				retried := status == 429 || status >= 502
+				again := retried && (r.Idempotent || r.Method != "POST" && r.Method != "PATCH" && r.Method != "OPTIONS")
+				want, wantTries := status, 1
+				if again {
+					want, wantTries = 200, 2
+				}
+				if resp.Status != want || resp.Attempts != wantTries || int(tries.Load()) != wantTries {
+					t.Errorf("status %d after %d tries (%d seen), want %d after %d", resp.Status, resp.Attempts, tries.Load(), want, wantTries)
+				}
+				bodies.Range(func(b, _ any) bool {
+					if b != "same body" {
+						t.Errorf("a try had body %q", b)
+					}
+					return true
+				})
+			})
+		}
+	}
+}
+
+func TestLastAnswerSurvivesRetries(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(503)
+		fmt.Fprint(w, `{"code":"platform_unavailable"}`)
+	})
+	resp, err := testSession(t, s.URL, Config{Retries: 1}).Do(t.Context(), Request{Method: "GET", Path: "/"})
+	if err != nil || resp.Status != 503 || resp.Attempts != 2 || !strings.Contains(string(resp.Body), "platform_unavailable") {
+		t.Errorf("%+v, %v", resp, err)
+	}
+}
+
+// refusedAddress returns a loopback address at which nothing listens.
+func refusedAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestPostIsRetriedWhenRefused(t *testing.T) {
+	_, err := testSession(t, "http://"+refusedAddress(t), Config{Retries: 1}).Do(t.Context(), Request{Method: "POST", Path: "/x?token=hidden&plain", Body: []byte("b")})
+	e := transportError(t, err)
+	if e.Kind != FailureRefused || e.Attempts != 2 || e.Sent || e.Hint == "" {
+		t.Errorf("%+v, want 2 tries of which none was sent", e)
+	}
+	if text := e.Error(); strings.Contains(text, "hidden") || strings.Contains(text, "plain") || !strings.Contains(text, "/x?token=…&…") || !strings.Contains(text, "2 tries") {
+		t.Errorf("%q", text)
+	}
+}
+
+// A server that hangs up after it read the request may have acted on it.
+func TestPostIsNotRetriedOnceSent(t *testing.T) {
+	var tries atomic.Int32
+	base := raw(t, func(_ int, c net.Conn) {
+		if readRequest(c) == nil {
+			tries.Add(1)
+		}
+	})
+	for _, tt := range []struct {
+		r    Request
+		want int
+	}{
+		{Request{Method: "POST", Body: []byte("b")}, 1},
+		{Request{Method: "POST"}, 1},
+		{Request{Method: "POST", Idempotent: true}, 2},
+		{Request{Method: "GET"}, 2},
+	} {
+		tries.Store(0)
+		tt.r.Path = "/"
+		_, err := testSession(t, base, Config{Retries: 1}).Do(t.Context(), tt.r)
+		if e := transportError(t, err); e.Kind != FailureBroken || !e.Sent || e.Attempts != tt.want || int(tries.Load()) != tt.want {
+			t.Errorf("%s: %+v, the server saw %d, want %d", tt.r.Method, e, tries.Load(), tt.want)
+		}
+	}
+}
+
+// The same when the connection was used before: what the transport does by
+// itself then must not send a POST twice either.
+func TestPostIsNotRetriedOnAReusedConnection(t *testing.T) {
+	var posts atomic.Int32
+	base := raw(t, func(_ int, c net.Conn) {
+		in := bufio.NewReader(c)
+		for {
+			r, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			if r.Method == "POST" {
+				posts.Add(1)
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	session := testSession(t, base, Config{Retries: 3})
+	if _, err := session.Do(t.Context(), Request{Method: "GET", Path: "/"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := session.Do(t.Context(), Request{Method: "POST", Path: "/", Body: []byte("b")})
+	if e := transportError(t, err); !e.Sent || e.Attempts != 1 || posts.Load() != 1 {
+		t.Errorf("%+v; the server saw %d POSTs", e, posts.Load())
+	}
+}
+
+// A connection that the server closed while it idled is no failure: nothing was
+// sent on it, so a new one is taken, for a POST too.
+func TestIdleConnectionClosedByServer(t *testing.T) {
+	base := raw(t, func(_ int, c net.Conn) {
+		if readRequest(c) == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	session := testSession(t, base, Config{Retries: 3})
+	for range 5 {
+		if _, err := session.Do(t.Context(), Request{Method: "DELETE", Path: "/", Body: []byte("b")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	tests := map[string]struct {
+		talk   func(n int, c net.Conn)
+		status int
+		cause  string
+	}{
+		"no answer": {func(_ int, c net.Conn) { _, _ = io.Copy(io.Discard, c) }, 0, "no answer within 50ms"},
+		"slow drip": {func(_ int, c net.Conn) {
+			_ = readRequest(c)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+			for {
+				if _, err := io.WriteString(c, "x"); err != nil {
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}, 200, "answered 200, but its body did not end within 50ms"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var conns atomic.Int32
+			base := raw(t, func(n int, c net.Conn) { conns.Add(1); tt.talk(n, c) })
+			_, err := testSession(t, base, Config{RequestTimeout: 50 * time.Millisecond, Retries: 1}).Do(t.Context(), Request{Method: "GET", Path: "/"})
+			e := transportError(t, err)
+			if e.Kind != FailureTimeout || e.Status != tt.status || e.Attempts != 2 || e.Cause != tt.cause || conns.Load() != 2 {
+				t.Errorf("%+v over %d connections", e, conns.Load())
+			}
+		})
+	}
+}
+
+func TestCancelReturnsAtOnce(t *testing.T) {
+	asked := make(chan struct{})
+	base := raw(t, func(_ int, c net.Conn) { _ = readRequest(c); close(asked); _, _ = io.Copy(io.Discard, c) })
+	ctx, cancel := context.WithCancelCause(t.Context())
+	reason := errors.New("the run was cancelled")
+	go func() { <-asked; cancel(reason) }()
+	_, err := testSession(t, base, Config{}).Do(ctx, Request{Method: "GET", Path: "/"})
+	if e := transportError(t, err); e.Kind != FailureStopped || !errors.Is(err, reason) || e.Attempts != 1 {
+		t.Errorf("%+v", e)
+	}
+	_, err = testSession(t, base, Config{}).Do(ctx, Request{Method: "GET", Path: "/"})
+	if e := transportError(t, err); e.Kind != FailureStopped || e.Attempts != 0 || e.Sent {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestKindsOfFailure(t *testing.T) {
+	tlsServer := httptest.NewTLSServer(http.NotFoundHandler())
+	tlsServer.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer tlsServer.Close()
+	plain := serve(t, func(http.ResponseWriter, *http.Request) {})
+	garbage := raw(t, func(_ int, c net.Conn) {
+		_ = readRequest(c)
+		_, _ = io.WriteString(c, "220 "+testToken+" ESMTP\x1b[31m\r\n")
+	})
+	wrongName := func(t *testing.T) *Session {
+		roots := x509.NewCertPool()
+		roots.AddCert(tlsServer.Certificate())
+		return testSession(t, strings.Replace(tlsServer.URL, "127.0.0.1", "localhost", 1), Config{Retries: -1, RootCAs: roots})
+	}
+	at := func(base string) func(*testing.T) *Session {
+		return func(t *testing.T) *Session { return testSession(t, base, Config{Retries: -1}) }
+	}
+	tests := []struct {
+		name    string
+		session func(*testing.T) *Session
+		kind    FailureKind
+		hint    string
+	}{
+		{"unknown authority", at(tlsServer.URL), FailureTLS, "authority"},
+		{"another host's certificate", wrongName, FailureTLS, "another host name"},
+		{"no TLS there", at(strings.Replace(plain.URL, "http:", "https:", 1)), FailureTLS, "scheme http"},
+		{"refused", at("https://" + refusedAddress(t)), FailureRefused, "nothing listens"},
+		{"not HTTP", at(garbage), FailureProtocol, "no web server"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := tt.session(t).Do(t.Context(), Request{Method: "GET", Path: "/"})
+			e := transportError(t, err)
+			if e.Kind != tt.kind || !strings.Contains(e.Hint, tt.hint) || !strings.Contains(e.Error(), e.Hint) {
+				t.Errorf("%s: %v, want %s and a hint with %q", e.Kind, err, tt.kind, tt.hint)
+			}
+			if strings.ContainsAny(e.Error(), "\n\x1b") {
+				t.Errorf("%q is not sanitised", e.Error())
+			}
+		})
+	}
+}
+
+func TestOldTLSIsRefused(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	_, err := tlsSession(t, s, Config{Retries: -1}).Do(t.Context(), Request{Method: "GET", Path: "/"})
+	if e := transportError(t, err); e.Kind != FailureTLS {
+		t.Errorf("%+v", e)
+	}
+}
+
+// connections counts what a server accepts.
+type connections struct{ opened, open, most, running, busiest atomic.Int32 }
+
+func (c *connections) state(_ net.Conn, s http.ConnState) {
+	switch s {
+	case http.StateNew:
+		c.opened.Add(1)
+		raise(&c.most, c.open.Add(1))
+	case http.StateClosed, http.StateHijacked:
+		c.open.Add(-1)
+	}
+}
+
+// raise sets most to n when that is more.
+func raise(most *atomic.Int32, n int32) {
+	for {
+		old := most.Load()
+		if n <= old || most.CompareAndSwap(old, n) {
+			return
+		}
+	}
+}
+
+// burst sends n requests at once and waits for all of them.
+func burst(t *testing.T, s *Session, n int) {
+	t.Helper()
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			if _, err := s.Do(t.Context(), Request{Method: "GET", Path: "/"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A handler that answers only when as many requests as may run at once are
+// there, at the latest.
+func TestAtMostEightAtATime(t *testing.T) {
+	for _, proto := range []string{"http", "https", "http2"} {
+		t.Run(proto, func(t *testing.T) {
+			var c connections
+			full := make(chan struct{})
+			s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				n := c.running.Add(1)
+				defer c.running.Add(-1)
+				raise(&c.busiest, n)
+				if n == perTenant {
+					select {
+					case <-full:
+					default:
+						close(full)
+					}
+				}
+				<-full // so all eight are needed before any is answered
+			}))
+			s.Config.ConnState = c.state
+			var session *Session
+			if proto == "http" {
+				s.Start()
+				session = testSession(t, s.URL, Config{})
+			} else {
+				s.EnableHTTP2 = proto == "http2"
+				s.StartTLS()
+				session = tlsSession(t, s, Config{})
+			}
+			t.Cleanup(s.Close)
+			burst(t, session, 30)
+			if got := c.busiest.Load(); got != perTenant {
+				t.Errorf("%d requests at a time, want %d", got, perTenant)
+			}
+			limit := int32(perTenant)
+			if proto == "http2" {
+				limit = 1
+			}
+			if got := c.opened.Load(); got > limit {
+				t.Errorf("%d connections for 30 requests, want at most %d", got, limit)
+			}
+		})
+	}
+}
+
+func TestConnectionIsReused(t *testing.T) {
+	var c connections
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c.running.Add(1)%2 == 0 {
+			w.WriteHeader(http.StatusBadGateway) // a try that gives up must not cost the connection
+		}
+		fmt.Fprint(w, strings.Repeat("x", 100_000))
+	}))
+	s.Config.ConnState = c.state
+	s.Start()
+	defer s.Close()
+	session := testSession(t, s.URL, Config{Retries: -1})
+	for range 10 {
+		burst(t, session, 1)
+	}
+	if got := c.opened.Load(); got != 1 {
+		t.Errorf("%d connections for 10 requests one after the other", got)
+	}
+	session.fleet.Close()
+	burst(t, session, 1)
+	if got := c.opened.Load(); got != 2 {
+		t.Errorf("%d connections after Close, want a second one", got)
+	}
+}
+
+func TestProxy(t *testing.T) {
+	var asked []string
+	proxy := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.RequestURI+" "+r.Header.Get("Authorization"))
+		w.WriteHeader(http.StatusForbidden)
+	})
+	proxyURL, _ := url.Parse(proxy.URL)
+	cfg := Config{Retries: -1, Proxy: http.ProxyURL(proxyURL)}
+	_, err := testSession(t, "https://tenant.invalid", cfg).Do(t.Context(), Request{Method: "GET", Path: "/"})
+	e := transportError(t, err)
+	if len(asked) != 1 || asked[0] != "CONNECT tenant.invalid:443 " || e.Sent {
+		t.Errorf("the proxy was asked for %q; %+v", asked, e)
+	}
+	if e.Kind != FailureProxy {
+		t.Errorf("%s: %v", e.Kind, err)
+	}
+	cfg.Proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New("user:pass@proxy is malformed") }
+	_, err = testSession(t, "https://tenant.invalid", cfg).Do(t.Context(), Request{Method: "GET", Path: "/"})
+	if e := transportError(t, err); e.Kind != FailureProxy || strings.Contains(err.Error(), "pass") {
+		t.Errorf("%s: %v", e.Kind, err)
+	}
+}
+
+// With fewer descriptors than requests, fewer run at once and none fails.
+func TestFewFileDescriptors(t *testing.T) {
+	var c connections
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		raise(&c.busiest, c.running.Add(1))
+		time.Sleep(time.Millisecond)
+		c.running.Add(-1)
+	}))
+	defer s.Close()
+	session := testSession(t, s.URL, Config{})
+	session.fleet.sockets = make(chan struct{}, 2)
+	burst(t, session, 20)
+	if got := c.busiest.Load(); got > 2 {
+		t.Errorf("%d requests at a time, want at most 2", got)
+	}
+}
+
+func TestSocketsWithin(t *testing.T) {
+	for files, want := range map[uint64]int{0: 2, 64: 2, 256: 128, 1024: 640, 1 << 63: 1 << 20} {
+		if got := socketsWithin(files); got != want {
+			t.Errorf("%d files: %d sockets, want %d", files, got, want)
+		}
+	}
+}
+
+func BenchmarkDo(b *testing.B) {
+	answer := []byte(`{"subsystems":{"scheduler":{"seconds_ago":3}}}`)
+	bench := func(b *testing.B, cfg Config, base string) {
+		f, err := New([]Tenant{{URL: base, Token: secret.New(testToken)}}, cfg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer f.Close()
+		s := f.Sessions()[0]
+		ctx := context.Background()
+		if err := s.Enter(ctx); err != nil {
+			b.Fatal(err)
+		}
+		defer s.Leave()
+		b.ReportAllocs()
+		for b.Loop() {
+			if resp, err := s.Do(ctx, Request{Method: "GET", Path: "/admin/liveness"}); err != nil || resp.Status != 200 {
+				b.Fatal(resp, err)
+			}
+		}
+	}
+	b.Run("overhead", func(b *testing.B) {
+		bench(b, Config{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(answer)), ContentLength: int64(len(answer)), Request: r}, nil
+		})}, "https://tenant.example.com")
+	})
+	b.Run("loopback", func(b *testing.B) {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(answer) }))
+		defer s.Close()
+		bench(b, Config{}, s.URL)
+	})
+}
+
+// A roundTripper is a function as a transport.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -1,0 +1,263 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/secret"
+)
+
+// answer returns a response as a transport would.
+func answer(status int, body string, headers ...string) *http.Response {
+	r := &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	return r
+}
+
+// hang is a tenant that never answers.
+func hang(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+// fakeFleet returns a fleet of n tenants, tenant-0.example.com and so on, that
+// rt answers for.
+func fakeFleet(t *testing.T, n int, cfg Config, rt roundTripper) *Fleet {
+	t.Helper()
+	tenants := make([]Tenant, n)
+	for i := range tenants {
+		tenants[i] = Tenant{URL: fmt.Sprintf("https://tenant-%d.example.com", i), Token: secret.New(testToken)}
+	}
+	cfg.Transport = rt
+	f, err := New(tenants, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestBackoffSchedule(t *testing.T) {
+	tests := []struct {
+		name       string
+		retryAfter string
+		low, high  []time.Duration // of each wait
+	}{
+		{"doubling", "", []time.Duration{125, 250, 500, 1000, 2000, 2500, 2500}, []time.Duration{250, 500, 1000, 2000, 4000, 5000, 5000}},
+		{"as asked", "2", []time.Duration{2000, 2000, 2000, 2000, 2000, 2500, 2500}, []time.Duration{2000, 2000, 2000, 2000, 4000, 5000, 5000}},
+		{"asked for too long", "3600", []time.Duration{5000, 5000, 5000, 5000, 5000, 5000, 5000}, []time.Duration{5000, 5000, 5000, 5000, 5000, 5000, 5000}},
+		{"asked for more than a number holds", "9223372036854775807", []time.Duration{125, 250, 500, 1000, 2000, 2500, 2500}, []time.Duration{5000, 5000, 5000, 5000, 5000, 5000, 5000}},
+		{"asked for nothing", "0", []time.Duration{125, 250, 500, 1000, 2000, 2500, 2500}, []time.Duration{250, 500, 1000, 2000, 4000, 5000, 5000}},
+		{"until a date", "Sat, 01 Jan 2000 00:00:03 GMT", []time.Duration{3000, 250, 500, 1000, 2000, 2500, 2500}, []time.Duration{3000, 500, 1000, 2000, 4000, 5000, 5000}},
+		{"nonsense", "soon", []time.Duration{125, 250, 500, 1000, 2000, 2500, 2500}, []time.Duration{250, 500, 1000, 2000, 4000, 5000, 5000}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // begins at 2000-01-01
+				var tries []time.Time
+				f := fakeFleet(t, 1, Config{Retries: 7}, func(*http.Request) (*http.Response, error) {
+					tries = append(tries, time.Now())
+					if tt.retryAfter == "" {
+						return answer(503, ""), nil
+					}
+					return answer(503, "", "Retry-After", tt.retryAfter), nil
+				})
+				resp, err := f.Sessions()[0].Do(t.Context(), Request{Method: "GET", Path: "/"})
+				if err != nil || resp.Status != 503 || resp.Attempts != 8 || len(tries) != 8 {
+					t.Fatalf("%+v, %v after %d tries", resp, err, len(tries))
+				}
+				for i := range 7 {
+					wait := tries[i+1].Sub(tries[i])
+					if wait < tt.low[i]*time.Millisecond || wait > tt.high[i]*time.Millisecond {
+						t.Errorf("wait %d was %s, want %d to %d ms", i+1, wait, tt.low[i], tt.high[i])
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestBackoffIsJittered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		waits := map[time.Duration]bool{}
+		f := fakeFleet(t, 20, Config{Retries: 1}, func(*http.Request) (*http.Response, error) { return answer(503, ""), nil })
+		for _, s := range f.Sessions() {
+			began := time.Now()
+			if _, err := s.Do(t.Context(), Request{Method: "GET", Path: "/"}); err != nil {
+				t.Fatal(err)
+			}
+			waits[time.Since(began)] = true
+		}
+		if len(waits) < 10 {
+			t.Errorf("20 tenants waited only %d different times", len(waits))
+		}
+	})
+}
+
+func TestDoIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fakeFleet(t, 1, Config{}, hang)
+		began := time.Now()
+		_, err := f.Sessions()[0].Do(t.Context(), Request{Method: "GET", Path: "/"})
+		e := transportError(t, err)
+		// Four tries of 10 s and waits of 0.25, 0.5 and 1 s at most.
+		if took := time.Since(began); took < 40*time.Second || took > 41750*time.Millisecond || e.Elapsed != took || e.Attempts != 4 || e.Kind != FailureTimeout {
+			t.Errorf("%+v after %s", e, took)
+		}
+		// A transport that tells nothing of its connections may have sent.
+		if _, err := f.Sessions()[0].Do(t.Context(), Request{Method: "POST", Path: "/"}); transportError(t, err).Attempts != 1 {
+			t.Errorf("%v: a POST that may have been sent was sent again", err)
+		}
+	})
+}
+
+func TestCancelWhileBackingOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fakeFleet(t, 1, Config{}, func(*http.Request) (*http.Response, error) { return answer(503, "", "Retry-After", "5"), nil })
+		s := f.Sessions()[0]
+		if err := s.Enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		_, err := s.Do(ctx, Request{Method: "GET", Path: "/"})
+		if e := transportError(t, err); e.Kind != FailureStopped || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Second {
+			t.Errorf("%+v after %s", e, time.Since(began))
+		}
+		s.Leave()
+		if n := len(f.slots); n != 0 || s.tenancy.inside() {
+			t.Errorf("%d slots are still taken, inside %v", n, s.tenancy.inside())
+		}
+	})
+}
+
+// An answer that arrived counts even when the run is cancelled in that moment:
+// what a POST created must be known to be deleted.
+func TestAnswerIsKeptWhenCancelledAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		f := fakeFleet(t, 1, Config{}, func(*http.Request) (*http.Response, error) { cancel(); return answer(201, "id"), nil })
+		if resp, err := f.Sessions()[0].Do(ctx, Request{Method: "POST", Path: "/"}); err != nil || resp.Status != 201 {
+			t.Errorf("%+v, %v", resp, err)
+		}
+	})
+}
+
+// One slot, two tenants: while the first backs off, the second is served.
+func TestBackingOffHoldsNoSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fakeFleet(t, 2, Config{Concurrency: 1}, func(r *http.Request) (*http.Response, error) {
+			time.Sleep(100 * time.Millisecond)
+			if r.URL.Host == "tenant-0.example.com" {
+				return answer(503, "", "Retry-After", "4"), nil
+			}
+			return answer(200, ""), nil
+		})
+		var all sync.WaitGroup
+		var took [2]time.Duration
+		began := time.Now()
+		for i, s := range f.Sessions() {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				if err := s.Enter(t.Context()); err != nil {
+					t.Error(err)
+				}
+				defer s.Leave()
+				if _, err := s.Do(t.Context(), Request{Method: "GET", Path: "/"}); err != nil {
+					t.Error(err)
+				}
+				took[i] = time.Since(began)
+			})
+		}
+		all.Wait()
+		if took[1] != 200*time.Millisecond {
+			t.Errorf("the second tenant had its answer after %s, want 200ms", took[1])
+		}
+		if took[0] < 12*time.Second {
+			t.Errorf("the first tenant gave up after %s", took[0])
+		}
+		if len(f.slots) != 0 {
+			t.Error("a slot is still taken")
+		}
+	})
+}
+
+func TestSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var running, most atomic.Int32
+		f := fakeFleet(t, 10, Config{Concurrency: 3}, func(*http.Request) (*http.Response, error) {
+			raise(&most, running.Add(1))
+			time.Sleep(time.Second)
+			running.Add(-1)
+			return answer(200, ""), nil
+		})
+		var all sync.WaitGroup
+		began := time.Now()
+		for _, s := range f.Sessions() {
+			for range 4 { // the tenant's checks share its slot
+				all.Go(func() {
+					if err := s.Enter(t.Context()); err != nil {
+						t.Error(err)
+					}
+					defer s.Leave()
+					if _, err := s.Do(t.Context(), Request{Method: "GET", Path: "/"}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		all.Wait()
+		if most.Load() != 3*4 {
+			t.Errorf("%d requests at a time, want those of 3 tenants", most.Load())
+		}
+		if took := time.Since(began); took != 4*time.Second { // 10 tenants, 3 at a time
+			t.Errorf("took %s, want 4s", took)
+		}
+		if len(f.slots) != 0 {
+			t.Errorf("%d slots are still taken", len(f.slots))
+		}
+	})
+}
+
+func TestEnterHonoursItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fakeFleet(t, 2, Config{Concurrency: 1}, hang)
+		a, b := f.Sessions()[0], f.Sessions()[1]
+		if err := a.Enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		reason := errors.New("over")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				if err := b.Enter(ctx); !errors.Is(err, reason) {
+					t.Errorf("%v, want the context's cause", err)
+				}
+			})
+		}
+		synctest.Wait()
+		cancel(reason)
+		all.Wait()
+		b.Leave() // one too many does nothing
+		a.Leave()
+		if err := b.Enter(t.Context()); err != nil {
+			t.Error(err)
+		}
+		b.Leave()
+		if len(f.slots) != 0 {
+			t.Error("a slot is still taken")
+		}
+	})
+}
