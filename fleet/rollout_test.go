@@ -1,0 +1,438 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/secret"
+)
+
+const newSHA = "4c1d56e9a0b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5"
+
+// told is the answer of a tenant that runs sha.
+func told(sha string) *http.Response { return answer(200, `{"git_sha":"`+sha+`"}`) }
+
+func TestSameCommit(t *testing.T) {
+	tests := []struct {
+		a, b string
+		want bool
+	}{
+		{newSHA, newSHA, true},
+		{newSHA, newSHA[:7], true},
+		{newSHA[:12], newSHA, true},
+		{strings.ToUpper(newSHA), newSHA[:8], true},
+		{newSHA[:7], newSHA[:9], true},
+		{newSHA[:6], newSHA, false},
+		{newSHA, newSHA[:6], false},
+		{"", "", false},
+		{"", newSHA, false},
+		{"dev", "dev", false},
+		{"unknown", "unknown", false}, // not hex
+		{newSHA[1:8], newSHA, false},
+		{newSHA[:7] + "0", newSHA, false},
+		{newSHA + "-dirty", newSHA, false},
+		{" " + newSHA, newSHA, false},
+		{strings.Repeat("a", 65), strings.Repeat("a", 65), false},
+		{"４c1d56e9", "4c1d56e9", false}, // a wide digit
+	}
+	for _, tt := range tests {
+		if got := SameCommit(tt.a, tt.b); got != tt.want {
+			t.Errorf("SameCommit(%q, %q) = %v", tt.a, tt.b, got)
+		}
+		if got := SameCommit(tt.b, tt.a); got != tt.want {
+			t.Errorf("SameCommit(%q, %q) = %v", tt.b, tt.a, got)
+		}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	const stale = "1234567890123456789012345678901234567890"
+	tests := []struct {
+		name    string
+		answer  *http.Response
+		field   string
+		state   RolloutState
+		version string
+		detail  string
+	}{
+		{"full sha", told(newSHA), "", Current, newSHA, ""},
+		{"short sha", told(newSHA[:7]), "", Current, newSHA[:7], ""},
+		{"upper case", told(strings.ToUpper(newSHA)), "", Current, strings.ToUpper(newSHA), ""},
+		{"line break behind it", told(newSHA + `\n`), "", Current, newSHA, ""},
+		{"nested field", answer(200, `{"build":{"git":{"sha":"`+newSHA+`"}}}`), "build.git.sha", Current, newSHA, ""},
+		{"another commit", told(stale), "", Stale, stale, "runs " + stale + ", not " + newSHA},
+		{"six digits", told(newSHA[:6]), "", Unknown, "", `git_sha is "4c1d56", no commit`},
+		{"dev", told("dev"), "", Unknown, "", `git_sha is "dev", no commit`},
+		{"empty", told(""), "", Unknown, "", `git_sha is "", no commit`},
+		{"no hex", told("unknown-version"), "", Unknown, "", "no commit"},
+		{"dirty", told(newSHA + "-dirty"), "", Unknown, "", "no commit"},
+		{"escapes", told(`\u001b[31m::error::`), "", Unknown, "", `\\x1b[31m`},
+		{"missing field", answer(200, `{"version":"1"}`), "", Unknown, "", "there is no field git_sha"},
+		{"missing inside", answer(200, `{"build":{}}`), "build.sha", Unknown, "", "there is no field build.sha"},
+		{"no object inside", answer(200, `{"build":"x"}`), "build.sha", Unknown, "", "build is no JSON object"},
+		{"field of another case", answer(200, `{"GIT_SHA":"`+newSHA+`"}`), "", Unknown, "", "there is no field"},
+		{"number", answer(200, `{"git_sha":1234567}`), "", Unknown, "", "git_sha is no text"},
+		{"null", answer(200, `{"git_sha":null}`), "", Unknown, "", "git_sha is no text"},
+		{"list", answer(200, `["`+newSHA+`"]`), "", Unknown, "", "the body is no JSON object"},
+		{"null body", answer(200, `null`), "", Unknown, "", "the body is no JSON object"},
+		{"nothing", answer(200, ""), "", Unknown, "", "the body is no JSON object"},
+		{"two documents", answer(200, `{"git_sha":"`+newSHA+`"}{}`), "", Unknown, "", "the body is no JSON object"},
+		{"HTML", answer(200, `<html>"git_sha":"`+newSHA+`"</html>`, "Content-Type", "text/html; charset=utf-8"), "", Unknown, "", "(the answer is text/html)"},
+		{"too long", answer(200, `{"git_sha":"`+newSHA+`","x":"`+strings.Repeat("x", MaxBody)+`"}`), "", Unknown, "", "more than 1024 KiB"},
+		{"404", answer(404, "404 page not found"), "", Unknown, "", "version-path: none"},
+		{"redirect", answer(302, "", "Location", "/login"), "", Unknown, "", "a redirect, which is not followed"},
+		{"no content", answer(204, ""), "", Unknown, "", "answered 204, not 200"},
+		{"401", answer(401, `{"git_sha":"`+newSHA+`"}`), "", Unknown, "", "answered 401, not 200"},
+		{"503", answer(503, `{"git_sha":"`+newSHA+`"}`), "", Unreachable, "", "answered 503"},
+		{"500", answer(500, ""), "", Unreachable, "", "answered 500"},
+		{"429", answer(429, ""), "", Unreachable, "", "answered 429"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := fakeFleet(t, 1, Config{Retries: -1}, func(*http.Request) (*http.Response, error) { return tt.answer, nil })
+			got := f.Probe(t.Context(), WaitOptions{SHA: newSHA, Field: tt.field})[0]
+			if got.State != tt.state || got.Version != tt.version || !strings.Contains(got.Detail, tt.detail) || got.Polls != 1 {
+				t.Errorf("got %+v, want %s %q with %q", got, tt.state, tt.version, tt.detail)
+			}
+			if tt.state != Current && got.Detail == "" {
+				t.Error("no detail")
+			}
+			if strings.ContainsAny(got.Detail, "\n\x1b") {
+				t.Errorf("detail %q is not sanitised", got.Detail)
+			}
+		})
+	}
+}
+
+func TestWaitSendsNoToken(t *testing.T) {
+	var got http.Header
+	var path string
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got, path = r.Header, r.RequestURI
+		fmt.Fprintf(w, `{"git_sha":"%s"}`, newSHA)
+	})
+	session := testSession(t, s.URL, Config{})
+	r, err := session.fleet.Wait(t.Context(), WaitOptions{SHA: newSHA[:7]})
+	if err != nil || r[0].State != Current || r[0].Polls != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if got.Get("Authorization") != "" || got.Get("X-Molecule-Org-Id") != "org_1" || path != "/buildinfo" {
+		t.Errorf("asked %s with %v", path, got)
+	}
+}
+
+func TestWaitRefusesWhatCanNeverBeMet(t *testing.T) {
+	rt := func(*http.Request) (*http.Response, error) { t.Error("asked"); return told(newSHA), nil }
+	one := fakeFleet(t, 1, Config{}, rt)
+	for name, o := range map[string]WaitOptions{
+		"no sha": {}, "short sha": {SHA: "4c1d56"}, "no hex": {SHA: "staging-1"},
+		"path": {SHA: newSHA, VersionPath: "none"}, "field": {SHA: newSHA, Field: "a..b"},
+	} {
+		r, err := one.Wait(t.Context(), o)
+		if err == nil || len(r) != 1 || r[0].State != Unknown || r[0].Detail == "" {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+		if r := one.Probe(t.Context(), o); r[0].State != Unknown || r[0].Detail == "" {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	if _, err := fakeFleet(t, 0, Config{}, rt).Wait(t.Context(), WaitOptions{SHA: newSHA}); err == nil {
+		t.Error("an empty fleet passes for a current one")
+	}
+}
+
+// A tenant that turns current is noticed within one interval, is asked no more,
+// and meanwhile polls come at least half an interval apart and in no lockstep.
+func TestWaitPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const interval, turns = 2 * time.Second, 31 * time.Second
+		const n = 50
+		var mu sync.Mutex
+		polls := map[string][]time.Duration{}
+		began := time.Now()
+		f := fakeFleet(t, n, Config{}, func(r *http.Request) (*http.Response, error) {
+			mu.Lock()
+			polls[r.URL.Host] = append(polls[r.URL.Host], time.Since(began))
+			mu.Unlock()
+			if time.Since(began) < turns {
+				return told("1234567"), nil
+			}
+			return told(newSHA), nil
+		})
+		var news []string
+		got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Interval: interval, Changed: func(i int, r Rollout) {
+			if i == 0 { // one call at a time: the race detector watches news
+				news = append(news, r.State.String()+" "+r.Version[:7])
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"stale 1234567", "current 4c1d56e"}; !slices.Equal(news, want) {
+			t.Errorf("news %q, want %q", news, want)
+		}
+		second := map[time.Duration]bool{}
+		for i, r := range got {
+			p := polls[fmt.Sprintf("tenant-%d.example.com", i)]
+			if r.State != Current || r.Waited < turns || r.Waited > turns+interval || r.Polls != len(p) {
+				t.Errorf("tenant %d: %+v after %d polls", i, r, len(p))
+			}
+			if p[0] != 0 {
+				t.Errorf("the first poll came after %s", p[0])
+			}
+			second[p[1]] = true
+			for k := 1; k < len(p); k++ {
+				if gap := p[k] - p[k-1]; gap < interval/2 || gap > interval {
+					t.Errorf("polls %s apart", gap)
+				}
+			}
+		}
+		if len(second) < n/2 {
+			t.Errorf("%d tenants were asked again at only %d different times", n, len(second))
+		}
+	})
+}
+
+func TestWaitTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fakeFleet(t, 5, Config{}, func(r *http.Request) (*http.Response, error) {
+			switch r.URL.Host {
+			case "tenant-0.example.com":
+				return told(newSHA), nil
+			case "tenant-1.example.com":
+				return told("1234567"), nil
+			case "tenant-2.example.com":
+				return hang(r)
+			case "tenant-3.example.com":
+				return nil, fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
+			default:
+				return answer(404, ""), nil
+			}
+		})
+		began := time.Now()
+		got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Timeout: time.Minute})
+		if err != nil || time.Since(began) != time.Minute {
+			t.Fatalf("%v after %s", err, time.Since(began))
+		}
+		want := []struct {
+			state  RolloutState
+			detail string
+			polls  int
+		}{
+			{Current, "", 1}, {Stale, "runs 1234567", 30}, {Unreachable, "no answer within 10s", 5},
+			{Unreachable, "nothing listens", 30}, {Unknown, "404", 30},
+		}
+		for i, r := range got {
+			if r.State != want[i].state || !strings.Contains(r.Detail, want[i].detail) || r.Polls < want[i].polls {
+				t.Errorf("tenant %d: %+v, want %+v", i, r, want[i])
+			}
+			if waited := r.Waited; i == 0 && waited != 0 || i > 0 && waited != time.Minute {
+				t.Errorf("tenant %d waited %s", i, waited)
+			}
+		}
+	})
+}
+
+// Twenty hung tenants among a hundred, and fewer slots than those: the others
+// finish as if alone, since waiting holds no slot, and the wait ends on time.
+func TestHungTenantsCostOnlyThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fakeFleet(t, 100, Config{Concurrency: 25}, func(r *http.Request) (*http.Response, error) {
+			var n int
+			_, _ = fmt.Sscanf(r.URL.Host, "tenant-%d.", &n)
+			if n%5 == 0 {
+				return hang(r)
+			}
+			time.Sleep(50 * time.Millisecond)
+			return told(newSHA), nil
+		})
+		began := time.Now()
+		got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Timeout: 30 * time.Second})
+		if err != nil || time.Since(began) != 30*time.Second {
+			t.Fatalf("%v after %s", err, time.Since(began))
+		}
+		for i, r := range got {
+			switch {
+			case i%5 == 0 && (r.State != Unreachable || r.Polls < 2):
+				t.Errorf("hung tenant %d: %+v", i, r)
+			case i%5 != 0 && (r.State != Current || r.Waited > 2*time.Second):
+				t.Errorf("tenant %d: %+v", i, r)
+			}
+		}
+		if len(f.slots) != 0 {
+			t.Errorf("%d slots are still taken", len(f.slots))
+		}
+	})
+}
+
+// What a poll found stays, when the end of the wait cuts the next one short; a
+// tenant that never answered is unreachable all the same.
+func TestWaitEndsInThePoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var polls atomic.Int32
+		f := fakeFleet(t, 2, Config{}, func(r *http.Request) (*http.Response, error) {
+			if r.URL.Host == "tenant-0.example.com" && polls.Add(1) == 1 {
+				return told("1234567"), nil
+			}
+			return hang(r)
+		})
+		got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Timeout: 5 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got[0].State != Stale || got[0].Polls != 1 {
+			t.Errorf("stale tenant: %+v", got[0])
+		}
+		if got[1].State != Unreachable || !strings.Contains(got[1].Detail, "did not answer in the 5s") {
+			t.Errorf("silent tenant: %+v", got[1])
+		}
+	})
+}
+
+func TestWaitIsCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fakeFleet(t, 3, Config{}, func(r *http.Request) (*http.Response, error) {
+			switch r.URL.Host {
+			case "tenant-0.example.com":
+				return told(newSHA), nil
+			case "tenant-1.example.com":
+				return told("1234567"), nil
+			default:
+				return hang(r)
+			}
+		})
+		reason := errors.New("cancelled by a person")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		began := time.Now()
+		time.AfterFunc(3500*time.Millisecond, func() { cancel(reason) })
+		got, err := f.Wait(ctx, WaitOptions{SHA: newSHA})
+		if !errors.Is(err, reason) || time.Since(began) != 3500*time.Millisecond {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+		if got[0].State != Current || got[1].State != Stale || got[2].State != Unreachable {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestPollsAreNotRetriedButProbesAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tries atomic.Int32
+		f := fakeFleet(t, 1, Config{}, func(*http.Request) (*http.Response, error) {
+			if tries.Add(1) < 3 {
+				return answer(503, ""), nil
+			}
+			return told(newSHA), nil
+		})
+		if r := f.Probe(t.Context(), WaitOptions{SHA: newSHA}); r[0].State != Current || r[0].Polls != 1 || tries.Load() != 3 {
+			t.Errorf("probe: %+v after %d tries", r[0], tries.Load())
+		}
+		tries.Store(0)
+		if r, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA}); err != nil || r[0].Polls != 3 || tries.Load() != 3 {
+			t.Errorf("wait: %+v, %v after %d tries", r[0], err, tries.Load())
+		}
+	})
+}
+
+func TestPanicLeavesTheTenantUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fakeFleet(t, 2, Config{}, func(*http.Request) (*http.Response, error) { return told(newSHA), nil })
+		got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Changed: func(i int, _ Rollout) {
+			if i == 0 {
+				panic("in a caller's function")
+			}
+		}})
+		if err != nil || got[0].State != Unknown || !strings.Contains(got[0].Detail, "a fault of canary-verify") || got[1].State != Current {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
+func FuzzVersion(f *testing.F) {
+	for _, s := range []string{`{"git_sha":"` + newSHA + `"}`, `{"git_sha":"dev"}`, `{"a":{"b":"4C1D56E"}}`, `<html>`, `[[[`, `{"git_sha":{}}`, `{"git_sha":"\ud800"}`} {
+		f.Add([]byte(s), "git_sha", newSHA)
+		f.Add([]byte(s), "a.b", newSHA[:7])
+	}
+	session := func() *Session {
+		fl, err := New([]Tenant{{URL: "http://localhost", Token: secret.New(testToken)}}, Config{})
+		if err != nil {
+			f.Fatal(err)
+		}
+		return fl.Sessions()[0]
+	}()
+	f.Fuzz(func(t *testing.T, body []byte, field, sha string) {
+		o, err := WaitOptions{SHA: sha, Field: field}.withDefaults()
+		if err != nil {
+			return
+		}
+		r := session.judge(&Response{Status: 200, Body: body, Complete: true}, o)
+		if r.State == Current && (!isCommit(r.Version) || !SameCommit(r.Version, sha) || !strings.Contains(strings.ToLower(string(body)), strings.ToLower(r.Version[:1]))) {
+			t.Errorf("%q tells %+v", body, r)
+		}
+		if (r.Version != "") != (r.State == Current || r.State == Stale) || r.State == Unreachable {
+			t.Errorf("%+v", r)
+		}
+		if strings.ContainsFunc(r.Detail, func(c rune) bool { return c < ' ' }) {
+			t.Errorf("detail %q is not clean", r.Detail)
+		}
+	})
+}
+
+// The real thing: simulated tenants over TLS and HTTP/2, some of them hostile,
+// one that rolls meanwhile.
+func TestWaitOnSimulatedTenants(t *testing.T) {
+	start := func(c sim.TenantConfig) *sim.Tenant {
+		c.TLS = true
+		tn, err := sim.StartTenant(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { tn.Close() })
+		return tn
+	}
+	rolling := start(sim.TenantConfig{Name: "rolling", SHA: "1234567890123456789012345678901234567890"})
+	sims := []*sim.Tenant{
+		rolling,
+		start(sim.TenantConfig{Name: "current", SHA: newSHA}),
+		start(sim.TenantConfig{Name: "old", SHA: sim.OldBuild}),
+		start(sim.TenantConfig{Name: "unstamped"}),
+		start(sim.TenantConfig{Name: "stale", SHA: "1234567890123456789012345678901234567890"}),
+	}
+	var tenants []Tenant
+	for _, s := range sims {
+		tenants = append(tenants, Tenant{Name: s.Name(), URL: s.URL(), Token: secret.New(s.Token()), OrgID: s.OrgID()})
+	}
+	f, err := New(tenants, Config{RootCAs: sim.CAPool()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var once sync.Once
+	got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Timeout: 500 * time.Millisecond, Interval: 20 * time.Millisecond, Changed: func(i int, r Rollout) {
+		if i == 0 && r.State == Stale {
+			once.Do(func() { go rolling.Roll(newSHA) })
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []RolloutState{Current, Current, Unknown, Unknown, Stale} {
+		if got[i].State != want {
+			t.Errorf("%s: %+v, want %s", sims[i].Name(), got[i], want)
+		}
+		if n := sims[i].Connections(); n > 1 {
+			t.Errorf("%s: %d connections for %d polls", sims[i].Name(), n, got[i].Polls)
+		}
+	}
+}
