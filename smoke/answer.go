@@ -20,6 +20,7 @@ import (
 type answer struct {
 	response *fleet.Response
 	header   map[string]string
+	lenient  bool // take whatever parses for JSON: to learn what must be cleaned up
 	parsed   bool
 	value    any
 	err      error // why there is no json
@@ -56,6 +57,9 @@ func (a *answer) incomplete() error {
 
 // json returns the parsed body, or what came instead of JSON.
 func (a *answer) json() (any, error) {
+	if a.lenient {
+		return parseJSON(a.response.Body)
+	}
 	if !a.parsed {
 		a.parsed = true
 		a.value, a.err = a.parse()

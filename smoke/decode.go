@@ -406,14 +406,14 @@ func (d *decoder) jsonScalar(n *yaml.Node) template {
 
 // within decodes how long a step polls.
 func (d *decoder) within(st *step, n *yaml.Node) {
-	text, ok := d.text(n, "within")
-	if !ok {
+	if !d.plain(n) {
 		return
 	}
+	text := n.Value
 	bound, err := time.ParseDuration(text)
 	switch {
-	case err != nil:
-		d.fault(at(n), "within is %q; write a duration, for example 5s", text)
+	case err != nil || n.Kind != yaml.ScalarNode:
+		d.fault(at(n), "within must be a duration, for example 5s, but this is %s", yamlKind(n))
 	case bound <= 0 || bound > maxWithin:
 		d.fault(at(n), "within is %s; it must be more than 0 and at most %s", text, maxWithin)
 	case !st.idempotent && (st.method == http.MethodPost || st.method == http.MethodPatch):
@@ -442,6 +442,9 @@ func (d *decoder) exprFaults(n *yaml.Node, text string, faults []exprFault) bool
 		message := f.message
 		if strings.Contains(text, "${") {
 			message += "; in an expression a value is named without ${ }"
+		}
+		if n.LineComment != "" {
+			message += "; in YAML a # after a blank begins a comment, so put the expression into quotes"
 		}
 		d.fault(d.inScalar(n, f.offset), "%s", message)
 	}

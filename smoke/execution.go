@@ -107,9 +107,10 @@ func (x *execution) step(ctx context.Context, st *step) {
 			return
 		}
 		wait = min(2*wait, pollMost)
-		elapsed := x.elapsed
+		// The next poll decides; what the last one found counts no more.
+		elapsed, flaky := x.elapsed, x.flaky
 		x.outcome = before
-		x.elapsed = elapsed
+		x.elapsed, x.flaky = elapsed, flaky
 	}
 }
 
@@ -138,7 +139,7 @@ func (x *execution) try(ctx context.Context, st *step) {
 func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
 	c, hint := causeOfError(err)
 	if t := new(fleet.TransportError); errors.As(err, &t) {
-		x.attempts = max(x.attempts, t.Attempts)
+		x.attempts = t.Attempts
 		x.fail(c, fmt.Sprintf("%s: %s", line(st), t.Cause))
 	} else {
 		x.fail(c, fmt.Sprintf("%s: %v", line(st), err))
@@ -161,14 +162,15 @@ func (x *execution) judge(ctx context.Context, st *step, request fleet.Request, 
 			x.contradicted(st, request, e, f)
 		}
 	}
+	e.answer.lenient = x.broken
 	for _, s := range st.save {
 		v, err := e.value(s.value)
 		if err == nil && isNothing(v) {
 			err = fmt.Errorf("%s is %s, which is nothing to save", s.text, describe(v))
 		}
 		if err != nil {
-			x.contradicted(st, request, e, &finding{clause: s.value, reason: fmt.Sprintf("%s can't be saved: %v", s.name, err)})
-			return
+			x.contradicted(st, request, e, &finding{clause: s.value, reason: err.Error(), save: s.name})
+			continue
 		}
 		x.values[s.name] = v
 	}
@@ -204,11 +206,16 @@ func (x *execution) contradicted(st *step, request fleet.Request, e *evaluation,
 		}
 	}
 	clause := f.clause.String()
-	reason := f.reason
-	if reason == "" {
-		reason = "it does not hold"
+	broken := clause + " does not hold"
+	if f.save != "" {
+		broken = f.save + " can't be saved"
 	}
-	x.fail(c, fmt.Sprintf("%s answered %d %s: %s: %s", line(st), response.Status, e.answer.contentType(), clause, reason))
+	detail := fmt.Sprintf("%s answered %d %s, but %s", line(st), response.Status, e.answer.contentType(), broken)
+	if f.reason != "" {
+		detail += ": " + f.reason
+	}
+	x.fail(c, detail)
+	x.attempts = response.Attempts
 	// The steps of the evaluation are counted anew: what broke may have used them up.
 	fresh := &evaluation{ctx: context.WithoutCancel(e.ctx), answer: e.answer, vars: e.vars}
 	x.expected = x.clean.line(clause, maxText)

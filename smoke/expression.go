@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -64,7 +65,12 @@ type exprFault struct {
 // saved values. expr-lang parses and checks it; what the suite language leaves
 // out is refused in between, before anything walks over the tree: a comparison
 // chain (a < b < c) shares its middle, so that a small text can be a huge tree.
-func compile(text string, saved []string, wantBool bool) (ast.Node, []exprFault) {
+func compile(text string, saved []string, wantBool bool) (root ast.Node, faults []exprFault) {
+	defer func() {
+		if p := recover(); p != nil {
+			root, faults = nil, []exprFault{{0, "the expression can't be parsed"}}
+		}
+	}()
 	switch {
 	case strings.TrimSpace(text) == "":
 		return nil, []exprFault{{0, "the expression is empty"}}
@@ -119,13 +125,31 @@ func newConfig(saved []string, wantBool bool) *conf.Config {
 func faultOf(err error) exprFault {
 	var at *file.Error
 	if errors.As(err, &at) {
-		return exprFault{at.From, at.Message}
+		return exprFault{at.From, plainMessage(at.Message)}
 	}
 	message, found := strings.CutPrefix(err.Error(), "expected bool, but got ")
 	if found {
 		return exprFault{0, fmt.Sprintf("an expectation must be true or false, but this is of type %s", message)}
 	}
 	return exprFault{0, err.Error()}
+}
+
+// unexpected is how expr-lang speaks of a token.
+var unexpected = regexp.MustCompile(`^unexpected token \w+\("(.*)"\)$`)
+
+// plainMessage says a message of expr-lang's parser in words for people who
+// don't know its tokens.
+func plainMessage(message string) string {
+	if message == "unexpected token EOF" || message == "unexpected end of expression" {
+		return "the expression ends too early; is something left open, or a side missing?"
+	}
+	if token := unexpected.FindStringSubmatch(message); token != nil {
+		message = "unexpected " + token[1]
+		if token[1] == "=" {
+			message += "; to compare, write =="
+		}
+	}
+	return message
 }
 
 // A restriction walks over a tree and refuses what the suite language leaves out.
@@ -162,9 +186,10 @@ func (r *restriction) walk(n ast.Node, depth int) {
 		}
 		r.walk(n.Node, depth)
 	case *ast.BinaryNode:
-		r.operator(n)
-		r.walk(n.Left, depth)
-		r.walk(n.Right, depth)
+		if r.operator(n) {
+			r.walk(n.Left, depth)
+			r.walk(n.Right, depth)
+		}
 	case *ast.ChainNode:
 		r.walk(n.Node, depth)
 	case *ast.MemberNode:
@@ -232,10 +257,11 @@ func (r *restriction) name(n *ast.IdentifierNode, depth int) {
 	r.refuse(n, "unknown name %s%s", n.Value, didYouMean(n.Value, names))
 }
 
-// operator refuses operators that cost too much, or that make a check lie.
-func (r *restriction) operator(n *ast.BinaryNode) {
+// operator refuses operators that cost too much, or that make a check lie. It
+// reports whether there was nothing to refuse.
+func (r *restriction) operator(n *ast.BinaryNode) bool {
 	if slices.Contains(operators, n.Operator) {
-		return
+		return true
 	}
 	switch n.Operator {
 	case "??":
@@ -247,12 +273,13 @@ func (r *restriction) operator(n *ast.BinaryNode) {
 	case "-":
 		if m, ok := n.Left.(*ast.MemberNode); ok && isName(m.Node, "header") {
 			r.refuse(n, `a name with a hyphen is written in brackets: header["content-type"]`)
-			return
+			return false
 		}
 		fallthrough
 	default:
 		r.refuse(n, "arithmetic (%s) is not part of the suite language", n.Operator)
 	}
+	return false
 }
 
 // member refuses methods, and header names that can't be there.

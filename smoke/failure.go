@@ -44,6 +44,7 @@ type finding struct {
 	clause ast.Node
 	reason string      // why it can't be true; empty when it is plainly false
 	limit  *limitError // it could not be evaluated
+	save   string      // the name under which its value should have been saved; empty in an expectation
 }
 
 // test evaluates an expectation clause by clause. It returns nil when all hold.

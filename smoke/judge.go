@@ -153,14 +153,16 @@ func unavailableHint(r *fleet.Response) string {
 
 func contradictionHint(auth fleet.Auth, r *fleet.Response) string {
 	switch {
-	case auth != fleet.AuthAdmin && r.Status >= 200 && r.Status < 300 && !isHTML(r.Header):
-		return "this route answers without a valid token: the build may be open to everybody"
+	case r.Status >= 500:
+		return "the service broke on this request; the tenant's log of this moment says why"
 	case isHTML(r.Header):
 		return "a web page came: the web front end or a proxy answers in place of this route"
 	case r.Status == http.StatusNotFound && bytes.HasPrefix(r.Body, []byte("404 page not found")):
 		return "this build has no such route"
 	case r.Status >= 300 && r.Status < 400:
 		return "redirects are not followed; check the scheme and the host of the tenant's URL"
+	case auth != fleet.AuthAdmin && (r.Status < 300 || r.Status == http.StatusBadRequest || r.Status == http.StatusUnprocessableEntity):
+		return "a request without a valid token was let in: the build may be open to everybody"
 	default:
 		return ""
 	}

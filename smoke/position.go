@@ -12,7 +12,7 @@ import (
 // two can't be brought together it returns where the scalar begins.
 func (s *source) inScalar(n *yaml.Node, offset int) position {
 	start := position{n.Line, n.Column}
-	cursor := &cursor{lines: s.lines, line: n.Line - 1, column: n.Column - 1}
+	cursor := &cursor{lines: s.lines, line: n.Line - 1, column: n.Column - 1, indent: -1}
 	cursor.enter(n.Style)
 	for i, want := range []rune(n.Value) {
 		if !cursor.align(want, n.Style) {
@@ -30,6 +30,7 @@ func (s *source) inScalar(n *yaml.Node, offset int) position {
 type cursor struct {
 	lines        []string
 	line, column int // from 0
+	indent       int // of a block scalar: that of its first line; else -1
 }
 
 func (c *cursor) position() position { return position{c.line + 1, c.column + 1} }
@@ -48,6 +49,7 @@ func (c *cursor) enter(style yaml.Style) {
 	switch {
 	case style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
 		c.nextLine()
+		c.indent = c.column
 	case style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
 		c.column++
 	}
@@ -59,6 +61,9 @@ func (c *cursor) nextLine() {
 	c.column = 0
 	rest := string(c.rest())
 	c.column = len(rest) - len(strings.TrimLeft(rest, " \t"))
+	if c.indent >= 0 {
+		c.column = min(c.column, c.indent)
+	}
 }
 
 // align moves to the character that stands for want. It reports false when

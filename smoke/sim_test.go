@@ -81,29 +81,3 @@ func TestHealthyTenantPasses(t *testing.T) {
 	}
 }
 
-func TestDump(t *testing.T) {
-	for _, name := range smoke.BuiltinNames() {
-		for _, fault := range sim.AllFaults() {
-			if fault == sim.SlowDrip || fault == sim.Hang || fault == sim.Slow || fault == sim.RateLimit {
-				continue
-			}
-			t.Run(name+"/"+string(fault), func(t *testing.T) {
-				t.Parallel()
-				tn := tenant(t, sim.TenantConfig{})
-				s := sessionsOf(t, quick, tn)
-				tn.Break(fault)
-				red := secret.NewRedactor(secret.New(tn.Token()))
-				for _, r := range builtin(t, name).Run(t.Context(), s, smoke.RunOptions{SHA: candidate, Redact: red}) {
-					for _, c := range r.Checks {
-						if c.Result == smoke.Passed && c.Detail == "" && !c.Flaky {
-							t.Logf("%s: pass", c.Name)
-							continue
-						}
-						t.Logf("%s: %v\n  expected %s\n  got %s\n  detail %s\n  hint %s\n  %s", c.Name, c.Result, c.Expected, c.Got, c.Detail, c.Hint, c.Reproduce)
-					}
-				}
-				t.Logf("left: %+v", tn.Left())
-			})
-		}
-	}
-}

@@ -185,5 +185,10 @@ func (s *source) yamlFault(err error) {
 	if n, _ := fmt.Sscanf(text, "line %d:", &line); n == 1 {
 		_, text, _ = strings.Cut(text, ": ")
 	}
+	// The library counts lines from 1 for its scanner and from 0 for its parser,
+	// whose messages all begin like this.
+	if strings.HasPrefix(text, "did not find expected") {
+		line++
+	}
 	s.fault(position{line, 1}, "not valid YAML: %s", text)
 }

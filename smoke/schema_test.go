@@ -1,0 +1,282 @@
+package smoke
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files and schema.json")
+
+type object = map[string]any
+
+// schemaOfKeys is what the schema says of each key of the decoder's tables.
+var schemaOfKeys = object{
+	"checks": object{
+		"description": "The promises of a tenant that are checked.",
+		"type":        "array", "minItems": 1, "maxItems": maxChecks, "items": object{"$ref": "#/$defs/check"},
+	},
+	"strict": object{
+		"description": "Make it an error when an expectation also passes on an answer of a dead tenant; otherwise that is a warning.",
+		"type":        "boolean",
+	},
+	"name": object{
+		"description": "What reports call the check; unique in the suite.",
+		"type":        "string", "minLength": 1, "maxLength": maxName,
+	},
+	"steps": object{
+		"description": "The requests of the check, in order.",
+		"type":        "array", "minItems": 1, "maxItems": maxStepCount, "items": object{"$ref": "#/$defs/step"},
+	},
+	"finally": object{
+		"description": "Requests that clean up: always sent, whatever happened before.",
+		"type":        "array", "minItems": 1, "items": object{"$ref": "#/$defs/finally"},
+	},
+	"headers": object{
+		"description": "Header fields to send.",
+		"type":        "object", "additionalProperties": object{"type": "string"},
+	},
+	"body": object{
+		"description": "A mapping or a list is sent as JSON, text as it is.",
+		"type":        []any{"object", "array", "string"},
+	},
+	"auth": object{
+		"description": "The bearer token to send: the tenant's own (the default), none, or one that the tenant can't know.",
+		"enum":        toAny(sortedKeys(auths)),
+	},
+	"idempotent": object{
+		"description": "Sending this request twice does no harm, so that it may be retried.",
+		"type":        "boolean",
+	},
+	"expect": object{
+		"description": "What must be true of the answer: an expression over status, header, body, json, elapsed (ms), probe, sha, tenant and saved values.",
+		"type":        "string", "minLength": 1, "maxLength": maxExpression,
+	},
+	"within": object{
+		"description": "Repeat the request until the expectation holds, at most for so long; for example 5s.",
+		"type":        "string", "pattern": `^[0-9.]+(ms|s|m)([0-9.]+(ms|s))*$`,
+	},
+	"save": object{
+		"description": "Values to keep for later steps, as expressions over the answer.",
+		"type":        "object", "minProperties": 1,
+		"propertyNames":        object{"pattern": savedName.String()},
+		"additionalProperties": object{"type": "string", "minLength": 1, "maxLength": maxExpression},
+	},
+}
+
+func toAny(list []string) []any {
+	out := make([]any, len(list))
+	for i, v := range list {
+		out[i] = v
+	}
+	return out
+}
+
+// schemaObject is the schema of a mapping with the given keys.
+func schemaObject(keys []string) object {
+	properties := object{}
+	for _, key := range keys {
+		properties[key] = schemaOfKeys[key]
+		if slices.Contains(methodKeys, key) {
+			properties[key] = object{
+				"description": "Send a " + strings.ToUpper(key) + " request to this path below the tenant's URL.",
+				"type":        "string", "pattern": "^/",
+			}
+		}
+	}
+	return object{"type": "object", "additionalProperties": false, "properties": properties}
+}
+
+// with adds keywords to a schema.
+func with(schema object, more object) object {
+	for key, value := range more {
+		schema[key] = value
+	}
+	return schema
+}
+
+// oneMethod demands exactly one of the methods.
+func oneMethod() []any {
+	var each []any
+	for _, m := range methodKeys {
+		each = append(each, object{"required": []any{m}})
+	}
+	return each
+}
+
+// wantSchema is the schema that the decoder's tables make.
+func wantSchema(t *testing.T) []byte {
+	t.Helper()
+	none := make([]any, 0)
+	for _, key := range stepKeys {
+		none = append(none, object{"required": []any{key}})
+	}
+	doc := with(schemaObject(suiteKeys), object{
+		"$schema":  "https://json-schema.org/draft/2020-12/schema",
+		"title":    "A suite of checks of canary-verify",
+		"required": []any{"checks"},
+		"$defs": object{
+			"check": with(schemaObject(slices.Concat(checkKeys, stepKeys)), object{
+				"required": []any{"name"},
+				"oneOf": []any{
+					object{"required": []any{"steps"}, "not": object{"anyOf": none}},
+					object{"required": []any{"expect"}, "not": object{"required": []any{"steps"}}, "oneOf": oneMethod()},
+				},
+			}),
+			"step":    with(schemaObject(stepKeys), object{"required": []any{"expect"}, "oneOf": oneMethod()}),
+			"finally": with(schemaObject(finallyKeys), object{"oneOf": oneMethod()}),
+		},
+	})
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(doc); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestSchemaIsTheDecoders(t *testing.T) {
+	used := slices.Concat(suiteKeys, checkKeys, stepKeys, finallyKeys)
+	for key := range schemaOfKeys {
+		if !slices.Contains(used, key) {
+			t.Errorf("the schema has a key that the decoder does not know: %s", key)
+		}
+	}
+	for _, key := range used {
+		if schemaOfKeys[key] == nil && !slices.Contains(methodKeys, key) {
+			t.Errorf("the schema says nothing of %s", key)
+		}
+	}
+	want := wantSchema(t)
+	if *update {
+		if err := os.WriteFile("schema.json", want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if !bytes.Equal(want, Schema()) {
+		t.Error("schema.json is not what the decoder's tables make; run go test ./smoke -run Schema -update")
+	}
+}
+
+// compiledSchema is what an editor makes of the schema.
+func compiledSchema(t testing.TB) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("suite.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("suite.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// schemaError is what the schema says of a suite file.
+func schemaError(t testing.TB, s *jsonschema.Schema, text []byte) error {
+	t.Helper()
+	var v any
+	if err := yaml.Unmarshal(text, &v); err != nil {
+		return err
+	}
+	// Through JSON, as an editor would see it.
+	j, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(j))
+	if err != nil {
+		return err
+	}
+	return s.Validate(doc)
+}
+
+func TestSchemaAcceptsWhatLoads(t *testing.T) {
+	s := compiledSchema(t)
+	files := map[string][]byte{}
+	for _, name := range BuiltinNames() {
+		files[name], _ = Builtin(name)
+	}
+	valid, _ := filepath.Glob("testdata/valid-*.yml")
+	for _, path := range valid {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[path] = text
+	}
+	if len(files) < 4 {
+		t.Fatalf("only %d suites to try", len(files))
+	}
+	for name, text := range files {
+		if _, err := Load(name, text); err != nil {
+			t.Errorf("%v", err)
+		}
+		if err := schemaError(t, s, text); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestSchemaAndDecoderAgreeOnShape tries one suite for each way in which a shape
+// can be wrong, and demands the same answer of both.
+func TestSchemaAndDecoderAgreeOnShape(t *testing.T) {
+	s := compiledSchema(t)
+	const one = "name: a, get: /x, expect: 'status == 200 && is_array(json)'"
+	const step = "get: /x, expect: 'status == 200 && is_array(json)'"
+	for text, valid := range map[string]bool{
+		"checks: [{" + one + "}]":                                         true,
+		"{strict: true, checks: [{" + one + "}]}":                         true,
+		"checks: [{name: a, steps: [{" + step + "}]}]":                    true,
+		"checks: [{" + one + ", finally: [{delete: /x}]}]":                true,
+		"checks: [{" + one + ", save: {id: status}, within: 5s}]":         true,
+		"checks: [{name: a, post: /x, body: [1], expect: 'json.a == 1'}]": true,
+		"checks: []":                           false,
+		"{}":                                   false,
+		"[]":                                   false,
+		"{strict: 1, checks: [{" + one + "}]}": false,
+		"{extra: 1, checks: [{" + one + "}]}":  false,
+		"checks: [{" + one + ", extra: 1}]":    false,
+		"checks: [{" + one + ", post: /y}]":    false,
+		"checks: [{" + one + ", steps: [{" + step + "}]}]":                       false,
+		"checks: [{name: a, expect: 'status == 200'}]":                           false,
+		"checks: [{name: a, get: /x}]":                                           false,
+		"checks: [{" + step + "}]":                                               false,
+		"checks: [{name: '', " + step + "}]":                                     false,
+		"checks: [{name: a, steps: []}]":                                         false,
+		"checks: [{name: a, steps: [{get: /x}]}]":                                false,
+		"checks: [{name: a, steps: [{name: b, " + step + "}]}]":                  false,
+		"checks: [{" + one + ", finally: []}]":                                   false,
+		"checks: [{" + one + ", finally: [{delete: /x, within: 5s}]}]":           false,
+		"checks: [{" + one + ", auth: other}]":                                   false,
+		"checks: [{" + one + ", within: 5}]":                                     false,
+		"checks: [{" + one + ", save: {}}]":                                      false,
+		"checks: [{" + one + ", save: {1a: status}}]":                            false,
+		"checks: [{" + one + ", headers: {a: 1}}]":                               false,
+		"checks: [{name: a, post: /x, body: 1, expect: 'json.a == 1'}]":          false,
+		"checks: [{name: a, get: x, expect: 'status == 200 && is_array(json)'}]": false,
+	} {
+		_, err := Load("suite.yml", []byte(text))
+		if (err == nil) != valid {
+			t.Errorf("%s: Load says %v", text, err)
+		}
+		if err := schemaError(t, s, []byte(text)); (err == nil) != valid {
+			t.Errorf("%s: the schema says %v", text, err)
+		}
+	}
+}
