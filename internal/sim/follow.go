@@ -67,11 +67,8 @@ func (t *Tenant) follow(f Follow) error {
 // look has the tenant run what the tag points at, if that is something else. A
 // registry that doesn't answer, or an image that isn't there, changes nothing.
 func (u *updater) look(ctx context.Context, restart time.Duration) {
-	if u.tenant.stale() {
-		return
-	}
 	desc, err := u.puller.Head(ctx, u.tag)
-	if err != nil || desc.Digest == u.running {
+	if err != nil || desc.Digest == u.running || u.tenant.stale() {
 		return
 	}
 	labels, err := u.labels(ctx, desc.Digest)

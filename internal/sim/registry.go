@@ -132,11 +132,21 @@ type Exchange struct {
 
 	registry *Registry
 	w        http.ResponseWriter
+	cut      bool // the client did not send all of the body
 }
 
 // Serve does what the registry does with the request and returns its answer
 // without sending it.
-func (x *Exchange) Serve() *Answer { return x.registry.handle(x.Request, x.Body) }
+func (x *Exchange) Serve() *Answer {
+	r := x.registry
+	if refusal := r.authorize(x.Request, x.Body); refusal != nil {
+		return refusal
+	}
+	if x.cut {
+		return registryError(http.StatusBadRequest, "SIZE_INVALID", "the body ended early")
+	}
+	return r.handle(x.Request, x.Body)
+}
 
 // Send sends the answer.
 func (x *Exchange) Send(a *Answer) {
@@ -153,10 +163,7 @@ func (x *Exchange) Reset() { abort(x.w) }
 
 // serve takes a request through log, hooks and injections to the registry.
 func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
-	body, err := io.ReadAll(req.Body)
-	if err != nil {
-		abort(w)
-	}
+	body, readErr := io.ReadAll(req.Body) // judged after authentication, as real registries do
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	entry := r.log.begin(req, user(req))
 	lw := &loggingWriter{ResponseWriter: w}
@@ -171,7 +178,7 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	if !pause(req.Context(), latency) {
 		abort(w)
 	}
-	x := &Exchange{Request: req, Body: body, registry: r, w: lw}
+	x := &Exchange{Request: req, Body: body, registry: r, w: lw, cut: readErr != nil}
 	if do := r.injected(req, entry.Nth); do != nil {
 		do(x)
 		return
@@ -179,12 +186,9 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	x.Send(x.Serve())
 }
 
-// handle is the registry behind the middleware: authentication, the checks that
-// real registries make, and storage.
+// handle is the registry behind authentication: the checks that real registries
+// make, and storage.
 func (r *Registry) handle(req *http.Request, body []byte) *Answer {
-	if refusal := r.authorize(req, body); refusal != nil {
-		return refusal
-	}
 	if a := r.shadowed(req); a != nil {
 		return a
 	}

@@ -83,7 +83,8 @@ type Tenant struct {
 	broken     map[Fault]Params // switched on by hand
 	hits       map[string]int   // requests that a fault has hit, by fault and route
 	restarting bool
-	changed    chan struct{} // closed and replaced when sha changes
+	reached    string        // the sha for which the port was last opened or closed
+	changed    chan struct{} // closed and replaced when reached changes
 	store      store
 }
 
@@ -121,7 +122,7 @@ func newTenant(cfg TenantConfig) *Tenant {
 	case cfg.OrgID == "":
 		cfg.OrgID = "sim-org-of-" + cfg.Name
 	}
-	t := &Tenant{cfg: cfg, sha: cfg.SHA, changed: make(chan struct{}), stop: func() {}}
+	t := &Tenant{cfg: cfg, sha: cfg.SHA, reached: cfg.SHA, changed: make(chan struct{}), stop: func() {}}
 	t.Break(cfg.Faults...)
 	return t
 }
@@ -164,17 +165,21 @@ func (t *Tenant) Roll(sha string, faults ...Fault) {
 	t.mu.Lock()
 	t.sha, t.built, t.restarting, t.hits = sha, slices.Clone(faults), false, nil
 	t.faulty.Store(len(t.built)+len(t.broken) > 0)
-	close(t.changed)
-	t.changed = make(chan struct{})
 	t.mu.Unlock()
 	t.reach()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reached = t.sha
+	close(t.changed)
+	t.changed = make(chan struct{})
 }
 
-// WaitFor waits until the tenant tells the commit. Its error is that of ctx.
+// WaitFor waits until the tenant tells the commit, and can be reached if its
+// faults let it. Its error is that of ctx.
 func (t *Tenant) WaitFor(ctx context.Context, sha string) error {
 	for {
 		t.mu.Lock()
-		now, changed := t.sha, t.changed
+		now, changed := t.reached, t.changed
 		t.mu.Unlock()
 		if now == sha {
 			return nil
