@@ -74,7 +74,7 @@ func codeBlock(language string, lines ...string) string {
 }
 
 // prose writes a sentence of at most limit characters: words as they are,
-// whatever else as code, and what it quotes in backticks too.
+// whatever else as code, and what it quotes in backticks too; "–" when empty.
 func prose(s string, limit int) string {
 	var b strings.Builder
 	for _, piece := range quoted(clean(s, limit)) {
@@ -86,6 +86,9 @@ func prose(s string, limit int) string {
 			b.WriteString(space(&b, word))
 			writeWord(&b, word)
 		}
+	}
+	if b.Len() == 0 {
+		return "–"
 	}
 	return b.String()
 }

@@ -40,7 +40,8 @@ type fleetView struct {
 	rounds int // under soak more than 1
 }
 
-// viewFleet sorts and counts. Tenants of one outcome keep their order.
+// viewFleet sorts and counts. Tenants of one outcome keep their order, and so do
+// checks.
 func viewFleet(r *gate.Report) fleetView {
 	v := fleetView{rows: make([]tenantRow, 0, len(r.Tenants))}
 	index := map[string]int{}
@@ -57,7 +58,20 @@ func viewFleet(r *gate.Report) fleetView {
 	for i := range v.checks {
 		v.checks[i].measure()
 	}
+	slices.SortStableFunc(v.checks, func(a, b checkRow) int { return a.rank() - b.rank() })
 	return v
+}
+
+// rank puts checks that did not hold first, so that no narrow screen and no
+// limit of columns hides them.
+func (c checkRow) rank() int {
+	switch {
+	case c.failed > 0:
+		return 0
+	case c.held < c.all():
+		return 1
+	}
+	return 2
 }
 
 // judgeTenant finds the outcome of one tenant. A tenant without checks that
@@ -123,7 +137,7 @@ func (c *checkRow) measure() {
 }
 
 // all is on how many tenants the check was meant to run.
-func (c *checkRow) all() int { return c.held + c.failed + c.unjudged + c.skipped }
+func (c checkRow) all() int { return c.held + c.failed + c.unjudged + c.skipped }
 
 // slowest is the longest time over all checks, for the scale of bars.
 func (v *fleetView) slowest() int64 {
@@ -135,10 +149,7 @@ func (v *fleetView) slowest() int64 {
 }
 
 // find returns the tenant's check of that name; nil: it has none.
-func (t tenantRow) find(check string, at int) *gate.Check {
-	if at < len(t.Checks) && t.Checks[at].Name == check {
-		return &t.Checks[at] // the suite's order, nearly always
-	}
+func (t tenantRow) find(check string) *gate.Check {
 	for i := range t.Checks {
 		if t.Checks[i].Name == check {
 			return &t.Checks[i]

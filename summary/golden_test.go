@@ -15,9 +15,10 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // formats are all renderings that are kept as files.
 var formats = map[string]func(*testing.T, *gate.Report) []byte{
-	"md":  func(_ *testing.T, r *gate.Report) []byte { return []byte(Markdown(r)) },
-	"txt": func(_ *testing.T, r *gate.Report) []byte { return []byte(Text(r, false, 0)) },
-	"xml": func(t *testing.T, r *gate.Report) []byte { return written(t, JUnit, r) },
+	"md":   func(_ *testing.T, r *gate.Report) []byte { return []byte(Markdown(r)) },
+	"txt":  func(_ *testing.T, r *gate.Report) []byte { return []byte(Text(r, false, 0)) },
+	"xml":  func(t *testing.T, r *gate.Report) []byte { return written(t, JUnit, r) },
+	"html": func(t *testing.T, r *gate.Report) []byte { return written(t, HTML, r) },
 	"json": func(t *testing.T, r *gate.Report) []byte {
 		return written(t, JSON, r)
 	},

@@ -117,14 +117,14 @@ func (m *markdown) images() {
 		return
 	}
 	m.line("### Images\n")
-	m.table("lllllll", "Image", "From tag", "Candidate", "To tag", "Before", "Now", "State")
+	m.table("lllllll", "Image", "State", "Tag", "Before", "Now", "Candidate", "From tag")
 	for i, image := range m.r.Images {
 		if i == maxImages {
 			break
 		}
-		m.row(codeSpan(image.Image, maxName*2), codeSpan(image.Source, maxName), codeSpan(digest(image.Digest), maxName),
-			codeSpan(image.Target, maxName), codeSpan(digest(image.Previous), maxName), codeSpan(digest(image.Now), maxName),
-			imageState(image)+detail(image.Detail))
+		m.row(codeSpan(image.Image, maxName*2), imageState(m.r, image)+detail(image.Detail), codeSpan(image.Target, maxName),
+			codeSpan(digest(image.Previous), maxName), codeSpan(digest(image.Now), maxName),
+			codeSpan(digest(image.Digest), maxName), codeSpan(image.Source, maxName))
 	}
 	m.line("")
 	if left := len(m.r.Images) - maxImages; left > 0 {
@@ -140,16 +140,19 @@ func detail(s string) string {
 	return ": " + prose(s, 300)
 }
 
-// imageState marks the state of an image.
-func imageState(i gate.Image) string {
-	switch i.State {
-	case "promoted":
+// imageState marks the state of an image. Promoted is no success when the run
+// failed to move all of them.
+func imageState(r *gate.Report, i gate.Image) string {
+	switch {
+	case i.State == "promoted" && r.Exit == gate.ExitRegistry:
+		return "🚨 promoted, and not put back"
+	case i.State == "promoted":
 		return "✅ promoted"
-	case "already":
+	case i.State == "already":
 		return "✅ was there already"
-	case "restored":
+	case i.State == "restored":
 		return "↩️ restored"
-	case "unchanged":
+	case i.State == "unchanged":
 		return "➖ unchanged"
 	}
 	return "🚨 unknown"
@@ -238,7 +241,7 @@ func (m *markdown) tenant(row tenantRow, columns []checkRow) {
 	cells := make([]string, 0, 6+len(columns))
 	cells = append(cells, row.outcome.mark()+" "+codeSpan(row.Name, maxName), codeSpan(row.runs(), maxName))
 	for i := range columns {
-		cells = append(cells, checkCell(row.find(columns[i].name, i)))
+		cells = append(cells, checkCell(row.find(columns[i].name)))
 	}
 	if !m.fleet.checked() {
 		cells = append(cells, m.standing(row)...)

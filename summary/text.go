@@ -169,14 +169,17 @@ func (t *text) images() {
 		return
 	}
 	t.heading("Images")
-	rows := [][]cell{heads("image", "from", "candidate", "to", "before", "now", "state")}
+	rows := [][]cell{heads("image", "tag", "before", "now", "candidate", "from", "state")}
 	for _, i := range t.r.Images[:min(len(t.r.Images), maxImages)] {
 		state := cell{text: cmp.Or(clean(i.State, maxName), "unknown"), color: imageColor(i.State)}
+		if i.State == "promoted" && t.r.Exit == gate.ExitRegistry {
+			state = cell{text: "promoted, and not put back", color: redColor}
+		}
 		if i.Detail != "" {
 			state.text += ": " + clean(i.Detail, 300)
 		}
-		rows = append(rows, []cell{value(i.Image), value(i.Source), value(digest(i.Digest)),
-			value(i.Target), value(digest(i.Previous)), value(digest(i.Now)), state})
+		rows = append(rows, []cell{value(i.Image), value(i.Target), value(digest(i.Previous)),
+			value(digest(i.Now)), value(digest(i.Digest)), value(i.Source), state})
 	}
 	t.table(rows)
 	if lines := repairs(t.r); len(lines) > 0 {
@@ -235,7 +238,7 @@ func (t *text) tenant(row tenantRow, columns []checkRow) []cell {
 	cells := []cell{{text: clean(row.Name, maxName), color: row.outcome.color()}, value(row.runs())}
 	var slowest int64
 	for i := range columns {
-		c := row.find(columns[i].name, i)
+		c := row.find(columns[i].name)
 		sign, color := sign(c)
 		cells = append(cells, cell{sign, color, true})
 		if c != nil {
