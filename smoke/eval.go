@@ -150,6 +150,11 @@ func (e *evaluation) unary(n *ast.UnaryNode) (any, error) {
 		return -v, nil
 	case float64:
 		return -v, nil
+	case json.Number:
+		if positive, negative := strings.CutPrefix(string(v), "-"); negative {
+			return json.Number(positive), nil
+		}
+		return "-" + v, nil
 	default:
 		return nil, fmt.Errorf("%s is %s, which has no opposite", n.Node, describe(v))
 	}

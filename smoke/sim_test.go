@@ -80,4 +80,3 @@ func TestHealthyTenantPasses(t *testing.T) {
 		})
 	}
 }
-

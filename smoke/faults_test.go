@@ -1,0 +1,254 @@
+package smoke_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/secret"
+	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
+)
+
+// Groups of checks that faults break, by their names in both suites.
+const (
+	every    = "every check"
+	guarded  = "every check but health"
+	admitted = "every check that our token lets in"
+	bearless = "every check without bearer"
+	wrong    = "every check with a wrong bearer"
+	no       = "no check"
+)
+
+// broken reports whether a fault of a group breaks a check.
+func broken(group, check string) bool {
+	switch group {
+	case every:
+		return true
+	case guarded:
+		return check != "health"
+	case admitted:
+		return check != "health" && !strings.Contains(check, "bearer")
+	case bearless:
+		return strings.Contains(check, "without bearer")
+	case wrong:
+		return strings.Contains(check, "wrong bearer")
+	default:
+		return check == group
+	}
+}
+
+// effect is what a fault does to a run of a suite.
+type effect struct {
+	fault  sim.Fault
+	params sim.Params
+	result smoke.Result // of the broken checks
+	breaks string       // a group, or one check
+	hint   string       // a part of the hint of each of them
+	got    string       // a part of what they got
+	left   bool         // something is left behind, and the check says so
+}
+
+// effects is every fault of a tenant, in the order of the table of package sim.
+var effects = []effect{
+	{fault: sim.Unreachable, result: smoke.Errored, breaks: every, hint: "nothing listens", got: "no answer"},
+	{fault: sim.Hang, result: smoke.Errored, breaks: every, got: "no answer"},
+	{fault: sim.Slow, params: sim.Params{Delay: 10 * time.Millisecond}, breaks: no},
+	{fault: sim.SlowDrip, result: smoke.Errored, breaks: guarded, got: "no answer"},
+	{fault: sim.CutOff, result: smoke.Errored, breaks: guarded, hint: "may be restarting", got: "no answer"},
+	{fault: sim.Redirects, result: smoke.Failed, breaks: guarded, hint: "redirects are not followed", got: "status 302"},
+	{fault: sim.Flapping, params: sim.Params{Count: 1000}, result: smoke.Errored, breaks: guarded, hint: "a proxy before the tenant", got: "status 503"},
+	{fault: sim.RateLimit, result: smoke.Errored, breaks: guarded, hint: "limits requests", got: "status 429"},
+	{fault: sim.BadGateway, result: smoke.Errored, breaks: every, hint: "a proxy before the tenant", got: "status 502, text/html"},
+	{fault: sim.Outage, result: smoke.Errored, breaks: guarded, hint: "Postgres, Redis", got: "platform_unavailable"},
+	{fault: sim.ServerError, result: smoke.Failed, breaks: admitted, hint: "the service broke", got: "status 500"},
+
+	{fault: sim.FailOpen, result: smoke.Failed, breaks: bearless, hint: "without a valid token was let in"},
+	{fault: sim.WrongBearer, result: smoke.Failed, breaks: wrong, hint: "without a valid token was let in"},
+	{fault: sim.TokenRefused, result: smoke.Errored, breaks: admitted, hint: "admin-tokens", got: "status 401"},
+	{fault: sim.RouteRefused, result: smoke.Failed, breaks: "events", hint: "the token is right", got: "status 401"},
+	{fault: sim.OrgRefused, result: smoke.Errored, breaks: guarded, hint: "org-ids", got: "status 404, without a content type, empty body"},
+
+	{fault: sim.Stale, breaks: no},
+	{fault: sim.MidRunRoll, breaks: no},
+	{fault: sim.BuildinfoGone, breaks: no},
+	{fault: sim.BuildinfoHTML, breaks: no},
+	{fault: sim.BuildinfoEmpty, breaks: no},
+
+	{fault: sim.HTMLEcho, result: smoke.Failed, breaks: every, hint: "a web page came", got: "text/html"},
+	{fault: sim.HTMLEchoAll, result: smoke.Failed, breaks: every, hint: "a web page came", got: "text/html"},
+	{fault: sim.HugeBody, result: smoke.Failed, breaks: guarded, got: "longer than 1048576 bytes"},
+	{fault: sim.HugeHeader, result: smoke.Errored, breaks: guarded, got: "no answer"},
+	{fault: sim.WrongLength, result: smoke.Errored, breaks: guarded, got: "no answer"},
+	{fault: sim.WrongType, result: smoke.Failed, breaks: admitted, hint: "a web page came", got: "text/html"},
+	{fault: sim.BrokenJSON, result: smoke.Failed, breaks: guarded},
+	{fault: sim.DeepJSON, result: smoke.Failed, breaks: guarded},
+	{fault: sim.InvalidUTF8, result: smoke.Failed, breaks: admitted, got: `\xff\xfe`},
+	{fault: sim.WorkflowCommands, result: smoke.Failed, breaks: admitted, got: ": :error title=pwned"},
+	{fault: sim.TerminalEscapes, result: smoke.Failed, breaks: admitted, got: `\x1b[2J`},
+	{fault: sim.Markup, result: smoke.Failed, breaks: admitted, got: "<script>"},
+	{fault: sim.TokenEcho, result: smoke.Failed, breaks: admitted, got: `"Bearer ***"`},
+
+	{fault: sim.HealthFails, result: smoke.Failed, breaks: "health", got: "status 500"},
+	{fault: sim.LivenessWithoutSubsystems, result: smoke.Failed, breaks: "liveness", got: "json.subsystems = null"},
+	{fault: sim.LivenessEmpty, result: smoke.Failed, breaks: "liveness", got: "json.subsystems = an empty object"},
+	{fault: sim.LivenessNotMap, result: smoke.Failed, breaks: "liveness", got: "json.subsystems = an array"},
+	{fault: sim.WorkspacesNotArray, result: smoke.Failed, breaks: "workspaces", got: `{"workspaces":`},
+	{fault: sim.EventsNotArray, result: smoke.Failed, breaks: "events", got: `{"events":`},
+	{fault: sim.CommitFails, result: smoke.Failed, breaks: trip, got: "status 500"},
+	{fault: sim.CommitWithoutID, result: smoke.Failed, breaks: trip, got: "json.id = null"},
+	{fault: sim.MemoryLost, result: smoke.Failed, breaks: trip, got: "body: []"},
+	{fault: sim.SearchFails, result: smoke.Failed, breaks: trip, got: "status 500"},
+	{fault: sim.SearchNotArray, result: smoke.Failed, breaks: trip, got: `{"memories":[]}`},
+	{fault: sim.SearchFindsOther, result: smoke.Failed, breaks: trip, got: "another memory"},
+	{fault: sim.SearchFindsAll, result: smoke.Failed, breaks: trip, got: "another memory"},
+	{fault: sim.SearchLags, params: sim.Params{Delay: 50 * time.Millisecond}, breaks: no},
+	{fault: sim.DeleteFails, breaks: no, left: true},
+	{fault: sim.DeleteLost, breaks: no, left: true},
+	{fault: sim.WorkspaceFails, result: smoke.Failed, breaks: trip, got: "status 500"},
+	{fault: sim.WorkspaceWithoutID, result: smoke.Failed, breaks: trip, got: "json.id = null"},
+	{fault: sim.WorkspaceDeleteFails, breaks: no, left: true},
+	{fault: sim.WorkspaceDeleteLost, breaks: no, left: true},
+}
+
+const trip = "memory round-trip"
+
+// elsewhere are the faults of routes that a suite does not use.
+var elsewhere = map[string][]sim.Fault{
+	"canary":           {sim.WorkspaceFails, sim.WorkspaceWithoutID, sim.WorkspaceDeleteFails, sim.WorkspaceDeleteLost},
+	"workspace-server": nil,
+}
+
+// impatient is a built-in suite that polls for a moment only.
+func impatient(t testing.TB, name string, within string) *smoke.Suite {
+	t.Helper()
+	text, _ := smoke.Builtin(name)
+	return load(t, name, strings.ReplaceAll(string(text), "within: 5s", "within: "+within))
+}
+
+func TestEveryFaultOfATenant(t *testing.T) {
+	for i, f := range sim.AllFaults() {
+		if i >= len(effects) || effects[i].fault != f {
+			t.Fatalf("the table says nothing of %s, or not in its place", f)
+		}
+	}
+	for _, name := range smoke.BuiltinNames() {
+		for _, e := range effects {
+			t.Run(name+"/"+string(e.fault), func(t *testing.T) {
+				t.Parallel()
+				testEffect(t, name, e)
+			})
+		}
+	}
+}
+
+func testEffect(t *testing.T, name string, e effect) {
+	if slices.Contains(elsewhere[name], e.fault) {
+		e.breaks, e.left = no, false
+	}
+	said := e.left && !strings.HasSuffix(string(e.fault), "-lost")
+	if name == "workspace-server" && (e.fault == sim.DeleteFails || e.fault == sim.DeleteLost) {
+		e.left = false // the memories went with their workspace
+	}
+	within := "100ms"
+	if e.breaks == no {
+		within = "1m"
+	}
+	suite := impatient(t, name, within)
+	tn := tenant(t, sim.TenantConfig{})
+	sessions := sessionsOf(t, fleet.Config{RequestTimeout: 2 * time.Second, Retries: -1}, tn)
+	tn.BreakWith(e.fault, e.params)
+	token := secret.New(tn.Token())
+	results := suite.Run(t.Context(), sessions, smoke.RunOptions{SHA: candidate, Redact: secret.NewRedactor(token)})
+	for _, c := range results[0].Checks {
+		if said && c.Name == trip && !strings.Contains(c.Detail, "left behind on the tenant: DELETE ") {
+			t.Errorf("it says nothing of what is left: %+v", c)
+		}
+		if !broken(e.breaks, c.Name) {
+			if c.Result != smoke.Passed {
+				t.Errorf("%s: %v: %+v", c.Name, c.Result, c)
+			}
+			continue
+		}
+		if c.Result != e.result || !strings.Contains(c.Hint, e.hint) || !strings.Contains(c.Got, e.got) {
+			t.Errorf("%s: %+v", c.Name, c)
+		}
+		checkText(t, c, token)
+	}
+	if left := tn.Left(); (left != sim.Counts{}) != e.left {
+		t.Errorf("left behind: %+v", left)
+	}
+}
+
+// checkText holds what is true of every failure text.
+func checkText(t *testing.T, c smoke.CheckResult, token secret.Value) {
+	t.Helper()
+	if c.Detail == "" || c.Expected == "" || c.Got == "" || c.Attempts < 1 || !strings.HasPrefix(c.Reproduce, "curl ") {
+		t.Errorf("%s: incomplete: %+v", c.Name, c)
+	}
+	if strings.Contains(c.Name, "bearer") == strings.Contains(c.Reproduce, "$TOKEN") && c.Name != "health" {
+		t.Errorf("%s: %s", c.Name, c.Reproduce)
+	}
+	for _, text := range []string{c.Detail, c.Expected, c.Got, c.Hint, c.Reproduce} {
+		if strings.Contains(text, token.Reveal()) {
+			t.Errorf("%s: the token is in %q", c.Name, text)
+		}
+		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0x202e }) {
+			t.Errorf("%s: a control character is in %q", c.Name, text)
+		}
+		if strings.HasPrefix(strings.TrimSpace(text), "::") || strings.Contains(text, "##[") {
+			t.Errorf("%s: a runner would act on %q", c.Name, text)
+		}
+	}
+}
+
+// mutations break one promise of a tenant each.
+var mutations = []struct {
+	fault  sim.Fault
+	route  string
+	breaks string
+	suites []string // both when nil
+}{
+	{sim.HealthFails, "", "health", nil},
+	{sim.LivenessEmpty, "", "liveness", nil},
+	{sim.ServerError, "GET /admin/liveness", "liveness", nil},
+	{sim.WorkspacesNotArray, "", "workspaces", nil},
+	{sim.EventsNotArray, "", "events", nil},
+	{sim.RouteRefused, "GET /events", "events", nil},
+	{sim.MemoryLost, "", trip, nil},
+	{sim.SearchFindsAll, "", trip, nil},
+	{sim.FailOpen, "GET /admin/liveness", "liveness without bearer", nil},
+	{sim.FailOpen, "GET /workspaces", "workspaces without bearer", nil},
+	{sim.FailOpen, "GET /events", "events without bearer", nil},
+	{sim.WrongBearer, "GET /admin/liveness", "liveness with a wrong bearer", nil},
+	{sim.WrongBearer, "GET /workspaces", "workspaces with a wrong bearer", nil},
+	{sim.WrongBearer, "GET /events", "events with a wrong bearer", nil},
+	{sim.FailOpen, "POST /memories/commit", "memory commit without bearer", []string{"canary"}},
+	{sim.FailOpen, "GET /memories/search", "memory search without bearer", []string{"canary"}},
+	{sim.WrongBearer, "POST /memories/commit", "memory commit with a wrong bearer", []string{"canary"}},
+	{sim.WrongBearer, "GET /memories/search", "memory search with a wrong bearer", []string{"canary"}},
+	{sim.WorkspaceFails, "", trip, []string{"workspace-server"}},
+}
+
+func TestEachCheckGuardsItsOwnPromise(t *testing.T) {
+	for _, name := range smoke.BuiltinNames() {
+		proven := map[string]bool{}
+		for _, m := range mutations {
+			if m.suites != nil && !slices.Contains(m.suites, name) {
+				continue
+			}
+			proven[m.breaks] = true
+			t.Run(name+"/"+string(m.fault)+" "+m.route, func(t *testing.T) {
+				t.Parallel()
+				testEffect(t, name, effect{fault: m.fault, params: sim.Params{Route: m.route}, result: smoke.Failed, breaks: m.breaks})
+			})
+		}
+		for _, check := range builtin(t, name).CheckNames() {
+			if !proven[check] {
+				t.Errorf("%s: no mutation turns %q red", name, check)
+			}
+		}
+	}
+}
