@@ -89,7 +89,8 @@ func (r *Registry) SetLatency(d time.Duration) {
 }
 
 // Before sets code that runs at each request, before anything else is done
-// with it; nil sets none. It may block, cancel a context or kill a process.
+// with it; nil sets none. It may cancel a context, kill a process, or block, but
+// not beyond the end of the request's context: Close waits for it.
 func (r *Registry) Before(f func(*http.Request)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

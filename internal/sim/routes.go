@@ -7,6 +7,7 @@ import (
 	"html"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -49,11 +50,13 @@ func exempt(path string) bool {
 // ServeHTTP answers as the product's server does: front end and faults of the
 // way first, then org guard, admin authentication and the route.
 func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	if err != nil {
-		abort(w)
+	if r.ContentLength != 0 {
+		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		if err != nil {
+			abort(w)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body)) // read whole, so that the client's leaving is noticed
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body)) // read whole, so that the client's leaving is noticed
 	entry := t.begin(r)
 	lw := &loggingWriter{ResponseWriter: w}
 	defer func() { t.end(entry, lw.status) }()
@@ -85,7 +88,7 @@ func (t *Tenant) route(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if t.admit(w, r) && !t.misanswer(w, r) {
-		h(w, r)
+		h(t, w, r)
 	}
 }
 
@@ -147,53 +150,46 @@ func (t *Tenant) guard(w http.ResponseWriter, r *http.Request) bool {
 	return !refused
 }
 
-// adminRoute finds the handler of a route that needs the admin token.
-func (t *Tenant) adminRoute(r *http.Request) http.HandlerFunc {
-	elems := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	pattern := r.Method
-	for i, e := range elems {
-		switch {
-		case elems[0] == "workspaces" && (i == 1 || i == 3), elems[0] == "memories" && i == 1 && r.Method == http.MethodDelete:
-			if e == "" {
-				return nil
-			}
-			pattern += " *"
-		default:
-			pattern += " " + e
+// An adminRoute is one that needs the admin token.
+type adminRoute struct {
+	pattern    string   // method and path; "*" is any element
+	generation Memories // which has it; BothMemories: all
+	handle     func(*Tenant, http.ResponseWriter, *http.Request)
+}
+
+var adminRoutes = []adminRoute{
+	{"GET /admin/liveness", BothMemories, (*Tenant).liveness},
+	{"GET /events", BothMemories, (*Tenant).listEvents},
+	{"GET /workspaces", BothMemories, (*Tenant).listWorkspaces},
+	{"POST /workspaces", BothMemories, (*Tenant).createWorkspace},
+	{"GET /workspaces/*", BothMemories, (*Tenant).getWorkspace},
+	{"PATCH /workspaces/*", BothMemories, (*Tenant).updateWorkspace},
+	{"DELETE /workspaces/*", BothMemories, (*Tenant).deleteWorkspace},
+	{"POST /memories/commit", DocumentedRoutes, (*Tenant).commit},
+	{"GET /memories/search", DocumentedRoutes, (*Tenant).search},
+	{"DELETE /memories/*", DocumentedRoutes, (*Tenant).deleteMemory},
+	{"POST /workspaces/*/memories", PerWorkspaceRoutes, (*Tenant).commit},
+	{"GET /workspaces/*/memories", PerWorkspaceRoutes, (*Tenant).search},
+	{"DELETE /workspaces/*/memories/*", PerWorkspaceRoutes, (*Tenant).deleteMemory},
+}
+
+// adminRoute finds the handler of a request, or nil.
+func (t *Tenant) adminRoute(r *http.Request) func(*Tenant, http.ResponseWriter, *http.Request) {
+	for _, route := range adminRoutes {
+		method, pattern, _ := strings.Cut(route.pattern, " ")
+		offered := t.cfg.Memories == BothMemories || route.generation == BothMemories || route.generation == t.cfg.Memories
+		if offered && method == r.Method && fits(pattern, r.URL.Path) {
+			return route.handle
 		}
 	}
-	documented, perWorkspace := t.cfg.Memories != PerWorkspaceRoutes, t.cfg.Memories != DocumentedRoutes
-	switch pattern {
-	case "GET admin liveness":
-		return t.liveness
-	case "GET events":
-		return t.listEvents
-	case "GET workspaces":
-		return t.listWorkspaces
-	case "POST workspaces":
-		return t.createWorkspace
-	case "GET workspaces *":
-		return t.getWorkspace
-	case "PATCH workspaces *":
-		return t.updateWorkspace
-	case "DELETE workspaces *":
-		return t.deleteWorkspace
-	}
-	switch {
-	case documented && pattern == "POST memories commit":
-		return t.commit
-	case documented && pattern == "GET memories search":
-		return t.search
-	case documented && pattern == "DELETE memories *":
-		return t.deleteMemory
-	case perWorkspace && pattern == "POST workspaces * memories":
-		return t.commit
-	case perWorkspace && pattern == "GET workspaces * memories":
-		return t.search
-	case perWorkspace && pattern == "DELETE workspaces * memories *":
-		return t.deleteMemory
-	}
 	return nil
+}
+
+// fits reports whether a path has the elements of the pattern, where "*" is any
+// but an empty one.
+func fits(pattern, path string) bool {
+	want, have := strings.Split(pattern, "/"), strings.Split(path, "/")
+	return slices.EqualFunc(want, have, func(w, h string) bool { return w == h || w == "*" && h != "" })
 }
 
 // admit is the admin authentication: fail-closed, unless a fault opens it.

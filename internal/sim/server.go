@@ -147,14 +147,16 @@ func (s *server) close() {
 
 // count keeps track of connections.
 func (s *server) count(c net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	switch state {
 	case http.StateNew:
 		s.opened.Add(1)
+		s.mu.Lock()
 		s.conns[c] = struct{}{}
+		s.mu.Unlock()
 	case http.StateClosed, http.StateHijacked:
+		s.mu.Lock()
 		delete(s.conns, c)
+		s.mu.Unlock()
 	}
 }
 

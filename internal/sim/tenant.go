@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -135,8 +137,7 @@ func (t *Tenant) Close() {
 	}
 }
 
-// Name, Token and OrgID return what the tenant was configured with, or its
-// defaults.
+// Name returns the tenant's name.
 func (t *Tenant) Name() string { return t.cfg.Name }
 
 // Token returns the admin token.
@@ -211,7 +212,7 @@ func (t *Tenant) BreakWith(f Fault, p Params) {
 		t.broken = map[Fault]Params{}
 	}
 	t.broken[f] = p.or(spec.defaults)
-	t.hits = nil
+	maps.DeleteFunc(t.hits, func(key string, _ int) bool { return strings.HasPrefix(key, string(f)+" ") })
 	t.faulty.Store(true)
 	t.mu.Unlock()
 	t.reach()

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"crypto/x509"
 	"net/http"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ func TestContractTable(t *testing.T) {
 		live     = cell{200, `{"subsystems":{"scheduler":{"last_tick_at":"`}
 		empty    = cell{200, `[]`}
 		notFound = cell{404, `404 page not found`}
+		metrics  = cell{200, `# TYPE http_requests_total counter`}
 		web      = cell{404, `<!DOCTYPE html>`}
 	)
 	current, old, dev := TenantConfig{SHA: shaA}, TenantConfig{SHA: OldBuild}, TenantConfig{}
@@ -43,6 +45,10 @@ func TestContractTable(t *testing.T) {
 		{current, "POST /memories/commit", [4]cell{hidden, noBearer, wrong, {400, `{"error":"content is required"}`}}},
 		{current, "GET /memories/search?query=x", [4]cell{hidden, noBearer, wrong, empty}},
 		{current, "GET /nowhere", [4]cell{hidden, notFound, notFound, notFound}},
+		{current, "GET /events/", [4]cell{hidden, notFound, notFound, notFound}},
+		{current, "DELETE /memories/", [4]cell{hidden, notFound, notFound, notFound}},
+		{current, "GET /registry/x", [4]cell{notFound, notFound, notFound, notFound}},
+		{current, "GET /metrics", [4]cell{metrics, metrics, metrics, metrics}},
 		{current, "HEAD /health", [4]cell{{404, ""}, {404, ""}, {404, ""}, {404, ""}}},
 		{front, "GET /nowhere?[\"subsystems\"]", [4]cell{hidden, web, web, web}},
 	} {
@@ -69,6 +75,8 @@ func contentType(body string) string {
 		return ""
 	case body[0] == '{' || body[0] == '[':
 		return "application/json; charset=utf-8"
+	case body[0] == '#':
+		return "text/plain; version=0.0.4; charset=utf-8"
 	case body[0] == '<':
 		return "text/html; charset=utf-8"
 	default:
@@ -266,6 +274,10 @@ func TestTLSAndHTTP2(t *testing.T) {
 		t.Fatalf("URL %s", tenant.URL())
 	}
 	newCaller(t, tenant).admin("GET /events", "")
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(CAPEM()) || !pool.Equal(CAPool()) {
+		t.Error("CAPEM and CAPool differ")
+	}
 	if r := tenant.Requests()[0]; r.Proto != "HTTP/2.0" {
 		t.Errorf("protocol %s, want HTTP/2.0", r.Proto)
 	}
