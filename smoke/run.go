@@ -32,10 +32,15 @@ func (s *Suite) Run(ctx context.Context, sessions []*fleet.Session, o RunOptions
 		// Entering here, and not in the goroutine, keeps a fleet of thousands from
 		// having a goroutine each while they wait.
 		if err := session.Enter(ctx); err != nil {
-			results[i].Checks = t.report(t.endAll(err))
+			results[i].Checks = t.report(t.everywhere(endOf(err)))
 			continue
 		}
 		tenants.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					results[i].Checks = t.report(t.everywhere(brokenDown(p)))
+				}
+			}()
 			results[i].Checks = t.run(ctx)
 		})
 	}
@@ -61,6 +66,9 @@ func (r *runner) tell(tenant int, c CheckResult) {
 	}
 	r.telling.Lock()
 	defer r.telling.Unlock()
+	// A panic of the caller's must not end the process before the report is out; what
+	// it was told is in the results as well.
+	defer func() { _ = recover() }()
 	r.options.Checked(tenant, c)
 }
 
@@ -81,6 +89,15 @@ type checkState struct {
 	told    bool
 }
 
+// add keeps what one round showed.
+func (s *checkState) add(o outcome) {
+	s.rounds++
+	s.flaky = s.flaky || o.flaky
+	for _, d := range o.elapsed {
+		s.latency.add(d)
+	}
+}
+
 // run runs rounds until the soak is over. The caller has entered.
 func (t *tenantRun) run(ctx context.Context) []CheckResult {
 	began := time.Now()
@@ -95,7 +112,7 @@ func (t *tenantRun) run(ctx context.Context) []CheckResult {
 			err = t.session.Enter(ctx)
 		}
 		if err != nil {
-			return t.report(t.endAll(fmt.Errorf("%w before the soak was over", err)))
+			return t.report(t.everywhere(endOf(fmt.Errorf("%w before the soak was over", err))))
 		}
 	}
 }
@@ -108,22 +125,15 @@ func (t *tenantRun) round(ctx context.Context, last bool) []outcome {
 	var checks sync.WaitGroup
 	for i := range t.suite.checks {
 		entered := t.session.Enter(ctx)
+		if entered != nil {
+			outcomes[i] = endOf(entered)
+			continue
+		}
 		checks.Go(func() {
-			if entered != nil {
-				outcomes[i] = endOf(entered)
-				outcomes[i].started = time.Now()
-				return
-			}
 			outcomes[i] = t.check(ctx, &t.suite.checks[i])
-			state := &t.states[i]
-			state.rounds++
-			state.flaky = state.flaky || outcomes[i].flaky
-			for _, d := range outcomes[i].elapsed {
-				state.latency.add(d)
-			}
+			t.states[i].add(outcomes[i])
 			if last && !outcomes[i].cause.waits() {
-				state.told = true
-				t.tell(t.index, t.result(i, outcomes[i]))
+				t.tellOnce(i, t.result(i, outcomes[i]))
 			}
 		})
 	}
@@ -137,9 +147,7 @@ func (t *tenantRun) check(ctx context.Context, c *check) (o outcome) {
 	x := &execution{tenantRun: t, check: c, began: time.Now(), inside: true}
 	defer func() {
 		if p := recover(); p != nil {
-			o = x.outcome
-			o.fail(internal, fmt.Sprintf("internal error: %v", p))
-			o.hint = "this is a fault of canary-verify; please report it"
+			o = brokenDown(p)
 		}
 		o.started, o.duration = x.began, time.Since(x.began)
 	}()
@@ -154,11 +162,17 @@ func (t *tenantRun) report(outcomes []outcome) []CheckResult {
 	results := make([]CheckResult, len(outcomes))
 	for i, o := range outcomes {
 		results[i] = t.result(i, o)
-		if !t.states[i].told {
-			t.tell(t.index, results[i])
-		}
+		t.tellOnce(i, results[i])
 	}
 	return results
+}
+
+// tellOnce passes a result on, unless that was done.
+func (t *tenantRun) tellOnce(i int, c CheckResult) {
+	if !t.states[i].told {
+		t.states[i].told = true
+		t.tell(t.index, c)
+	}
 }
 
 // result is the outcome of a check as the caller sees it.
@@ -182,20 +196,22 @@ func (t *tenantRun) result(i int, o outcome) CheckResult {
 	return c
 }
 
-// endAll is every check of a tenant whose run ended before they did.
-func (t *tenantRun) endAll(err error) []outcome {
-	outcomes := make([]outcome, len(t.suite.checks))
-	for i := range outcomes {
-		outcomes[i] = endOf(err)
-		outcomes[i].started = time.Now()
-	}
-	return outcomes
+// everywhere is one outcome for every check.
+func (t *tenantRun) everywhere(o outcome) []outcome {
+	return slices.Repeat([]outcome{o}, len(t.suite.checks))
 }
 
 // endOf is the outcome of a check that the end of the run overtook.
 func endOf(err error) outcome {
-	var o outcome
+	o := outcome{started: time.Now()}
 	o.fail(stopped, "stopped: "+err.Error())
+	return o
+}
+
+// brokenDown is the outcome of a check in which this program panicked.
+func brokenDown(p any) outcome {
+	o := outcome{started: time.Now(), hint: "this is a fault of canary-verify; please report it"}
+	o.fail(internal, fmt.Sprintf("internal error: %v", p))
 	return o
 }
 

@@ -1,0 +1,464 @@
+package smoke_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/secret"
+	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
+)
+
+// A served function answers requests in place of a network: time in it is the
+// bubble's.
+type served func(*http.Request) (status int, body string)
+
+func (f served) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	status, body := f(r)
+	if status == 0 { // it never answers
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	return &http.Response{
+		StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: r,
+	}, nil
+}
+
+// bubble returns sessions of n tenants that are served by f.
+func bubble(t testing.TB, cfg fleet.Config, n int, f served) []*fleet.Session {
+	t.Helper()
+	cfg.Transport = f
+	var tenants []fleet.Tenant
+	for i := range n {
+		tenants = append(tenants, fleet.Tenant{URL: fmt.Sprintf("https://tenant-%d.example", i), Token: secret.New("token-of-a-tenant")})
+	}
+	fl, err := fleet.New(tenants, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fl.Sessions()
+}
+
+const oneCheck = `checks: [{name: a, get: /a, expect: 'status == 200 && json.ok == true'}]`
+
+func TestFlakyIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
+			if tries++; tries < 3 {
+				return 503, ""
+			}
+			return 200, `{"ok":true}`
+		})
+		c := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
+		if c.Result != smoke.Passed || !c.Flaky || c.Attempts != 3 {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+func TestPollingIsNotFlaky(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, polls := time.Now(), 0
+		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
+			polls++
+			return 200, fmt.Sprintf(`{"ok":%t}`, time.Since(began) >= 4*time.Second)
+		})
+		const suite = `checks: [{name: a, get: /a, within: 5s, expect: 'status == 200 && json.ok == true'}]`
+		c := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
+		if c.Result != smoke.Passed || c.Flaky || c.Attempts != 1 || polls < 5 || polls > 10 {
+			t.Errorf("%d polls: %+v", polls, c)
+		}
+	})
+}
+
+func TestPollingEndsWithItsBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var last time.Time
+		began := time.Now()
+		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
+			last = time.Now()
+			return 200, `{"ok":false}`
+		})
+		const suite = `checks: [{name: a, get: /a, within: 5s, expect: 'status == 200 && json.ok == true'}]`
+		c := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
+		if c.Result != smoke.Failed || last.Sub(began) != 5*time.Second || !strings.Contains(c.Got, "json.ok = false") {
+			t.Errorf("last poll after %v: %+v", last.Sub(began), c)
+		}
+	})
+}
+
+// TestWaitingHoldsNoSlot lets one tenant poll for a minute where there is one
+// slot: the other one must not wait for it.
+func TestWaitingHoldsNoSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		sessions := bubble(t, fleet.Config{Concurrency: 1}, 2, func(r *http.Request) (int, string) {
+			return 200, fmt.Sprintf(`{"ok":%t}`, r.URL.Host == "tenant-1.example" || time.Since(began) > time.Minute)
+		})
+		const suite = `checks:
+ - {name: a, get: /a, within: 2m, expect: 'status == 200 && json.ok == true'}
+ - {name: b, get: /b, within: 2m, expect: 'status == 200 && json.ok == true'}`
+		var second time.Duration
+		results := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{
+			Checked: func(tenant int, c smoke.CheckResult) {
+				if tenant == 1 {
+					second = time.Since(began)
+				}
+			},
+		})
+		for _, r := range results {
+			for _, c := range r.Checks {
+				if c.Result != smoke.Passed {
+					t.Errorf("%+v", c)
+				}
+			}
+		}
+		if second > time.Second {
+			t.Errorf("the second tenant was done after %v", second)
+		}
+	})
+}
+
+// TestConcurrencyIsHeld counts the tenants that are asked at the same time.
+func TestConcurrencyIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now, most atomic.Int32
+		sessions := bubble(t, fleet.Config{Concurrency: 3}, 20, func(*http.Request) (int, string) {
+			most.Store(max(most.Load(), now.Add(1)))
+			time.Sleep(time.Second)
+			now.Add(-1)
+			return 200, `{"ok":true}`
+		})
+		began := time.Now()
+		load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{})
+		if most.Load() != 3 || time.Since(began) != 7*time.Second {
+			t.Errorf("%d tenants at once, %v", most.Load(), time.Since(began))
+		}
+	})
+}
+
+// TestHungTenantsCostTheirOwnBound has 20 tenants among 100 that never answer.
+func TestHungTenantsCostTheirOwnBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hung := func(host string) bool {
+			var i int
+			_, _ = fmt.Sscanf(host, "tenant-%d", &i)
+			return i%5 == 0
+		}
+		sessions := bubble(t, fleet.Config{RequestTimeout: 10 * time.Second, Retries: 1}, 100, func(r *http.Request) (int, string) {
+			if hung(r.URL.Host) {
+				return 0, ""
+			}
+			time.Sleep(50 * time.Millisecond)
+			return 200, `{"ok":true}`
+		})
+		began := time.Now()
+		ends := make([]time.Duration, 100)
+		results := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{
+			Checked: func(tenant int, _ smoke.CheckResult) { ends[tenant] = time.Since(began) },
+		})
+		for i, r := range results {
+			c := r.Checks[0]
+			switch {
+			case i%5 != 0 && (c.Result != smoke.Passed || ends[i] != 50*time.Millisecond):
+				t.Errorf("tenant %d: %v after %v", i, c.Result, ends[i])
+			case i%5 == 0 && (c.Result != smoke.Errored || c.Attempts != 2 || ends[i] < 20*time.Second || ends[i] > 21*time.Second):
+				t.Errorf("tenant %d: %+v after %v", i, c, ends[i])
+			}
+		}
+		if took := time.Since(began); took > 21*time.Second {
+			t.Errorf("%v in all", took)
+		}
+	})
+}
+
+func TestSoakRepeatsRounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n time.Duration
+		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
+			n++
+			time.Sleep(n * time.Millisecond)
+			return 200, `{"ok":true}`
+		})
+		told := 0
+		began := time.Now()
+		c := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{
+			Soak: 90 * time.Second, Checked: func(int, smoke.CheckResult) { told++ },
+		})[0].Checks[0]
+		if c.Result != smoke.Passed || time.Since(began) < 90*time.Second || c.Rounds != int(n) || n < 80 || told != 1 {
+			t.Errorf("%d requests in %v, told %d times: %+v", n, time.Since(began), told, c)
+		}
+		want := smoke.Latency{P50: (n + 1) / 2 * time.Millisecond, P95: (n*95 + 99) / 100 * time.Millisecond, Max: n * time.Millisecond}
+		if c.Latency != want {
+			t.Errorf("latency %+v, want %+v", c.Latency, want)
+		}
+	})
+}
+
+func TestSoakEndsWithTheFirstBrokenRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
+			n++
+			return 200, fmt.Sprintf(`{"ok":%t}`, n != 5)
+		})
+		c := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{Soak: time.Hour})[0].Checks[0]
+		if c.Result != smoke.Failed || c.Rounds != 5 || n != 5 {
+			t.Errorf("%d requests: %+v", n, c)
+		}
+	})
+}
+
+// TestTokenOnceTakenIsRight has a tenant that takes our token in the first round
+// and refuses it everywhere in the second: that is the build's doing.
+func TestTokenOnceTakenIsRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
+			if n++; n > 1 {
+				return 401, `{"error":"invalid admin auth token"}`
+			}
+			return 200, `{"ok":true}`
+		})
+		c := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{Soak: time.Minute})[0].Checks[0]
+		if c.Result != smoke.Failed || !strings.Contains(c.Hint, "GET /a took it") {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+func TestCancelNeverPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(5*time.Second, func() { cancel(errors.New("the deadline is over")) })
+		sessions := bubble(t, fleet.Config{Concurrency: 2}, 4, func(r *http.Request) (int, string) {
+			if r.URL.Path == "/b" {
+				return 0, ""
+			}
+			return 200, `{"ok":true}`
+		})
+		const suite = `checks:
+ - {name: a, get: /a, expect: 'status == 200 && json.ok == true'}
+ - {name: b, get: /b, expect: 'status == 200 && json.ok == true'}
+ - {name: c, get: /c, within: 1m, expect: 'status == 200 && json.ok == false'}`
+		told := 0
+		began := time.Now()
+		results := load(t, "suite", suite).Run(ctx, sessions, smoke.RunOptions{Checked: func(int, smoke.CheckResult) { told++ }})
+		if time.Since(began) != 5*time.Second || told != 12 {
+			t.Errorf("after %v, told %d", time.Since(began), told)
+		}
+		for i, r := range results {
+			var got []smoke.Result
+			for _, c := range r.Checks {
+				got = append(got, c.Result)
+				if c.Result != smoke.Passed && !strings.Contains(c.Detail, "stopped") {
+					t.Errorf("tenant %d: %+v", i, c)
+				}
+			}
+			want := []smoke.Result{smoke.Passed, smoke.Errored, smoke.Errored}
+			if i >= 2 {
+				want[0] = smoke.Errored // it never had its turn
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("tenant %d: %v, want %v", i, got, want)
+			}
+		}
+	})
+}
+
+func TestSoakCutShortIsNoPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) { return 200, `{"ok":true}` })
+		c := load(t, "suite", oneCheck).Run(ctx, sessions, smoke.RunOptions{Soak: time.Minute})[0].Checks[0]
+		if c.Result != smoke.Errored || c.Rounds < 9 || !strings.Contains(c.Detail, "before the soak was over") {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+const withCleanUp = `checks:
+ - name: a
+   steps:
+    - {post: /things, body: {n: 1}, expect: 'status == 201 && json.kind == "thing"', save: {id: json.id}}
+    - {get: '/things/${id}', within: 1m, expect: 'status == 200 && json.ok == true'}
+   finally:
+    - {delete: '/things/${id}'}
+    - {delete: /always}`
+
+// TestFinallyAlwaysRuns ends the check in each possible way.
+func TestFinallyAlwaysRuns(t *testing.T) {
+	for name, c := range map[string]struct {
+		create, read string
+		cancel       time.Duration
+		deletes      string
+		result       smoke.Result
+	}{
+		"all well":               {create: `{"id":7,"kind":"thing"}`, read: `{"ok":true}`, deletes: "/things/7 /always", result: smoke.Passed},
+		"first step breaks":      {create: `{"id":7,"kind":"other"}`, deletes: "/things/7 /always", result: smoke.Failed},
+		"nothing to save":        {create: `{"kind":"thing"}`, deletes: "/always", result: smoke.Failed},
+		"second step breaks":     {create: `{"id":7,"kind":"thing"}`, read: `{"ok":false}`, deletes: "/things/7 /always", result: smoke.Failed},
+		"cancel while it polls":  {create: `{"id":7,"kind":"thing"}`, read: `{"ok":false}`, cancel: 10 * time.Second, deletes: "/things/7 /always", result: smoke.Errored},
+		"panic":                  {create: `{"id":7,"kind":"thing"}`, read: "panic", deletes: "/things/7 /always", result: smoke.Errored},
+		"a hostile saved value":  {create: `{"id":"../../x","kind":"thing"}`, read: `{"ok":true}`, deletes: "/always", result: smoke.Failed},
+		"a saved value to quote": {create: `{"id":"a b?c","kind":"thing"}`, read: `{"ok":true}`, deletes: "/things/a%20b%3Fc /always", result: smoke.Passed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if c.cancel > 0 {
+					time.AfterFunc(c.cancel, cancel)
+				}
+				var mu sync.Mutex
+				var deletes []string
+				sessions := bubble(t, fleet.Config{Retries: -1}, 1, func(r *http.Request) (int, string) {
+					switch {
+					case r.Method == http.MethodPost:
+						return 201, c.create
+					case r.Method == http.MethodDelete:
+						mu.Lock()
+						defer mu.Unlock()
+						deletes = append(deletes, r.URL.EscapedPath())
+						return 204, ""
+					case c.read == "panic":
+						panic("a fault of ours")
+					default:
+						return 200, c.read
+					}
+				})
+				got := load(t, "suite", withCleanUp).Run(ctx, sessions, smoke.RunOptions{})[0].Checks[0]
+				if got.Result != c.result || strings.Join(deletes, " ") != c.deletes {
+					t.Errorf("%v, deleted %q: %+v", got.Result, deletes, got)
+				}
+			})
+		})
+	}
+}
+
+// TestCleanUpAfterCancelIsBounded has a tenant that does not answer clean-ups.
+func TestCleanUpAfterCancelIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		began := time.Now()
+		time.AfterFunc(3*time.Second, cancel)
+		sessions := bubble(t, fleet.Config{}, 1, func(r *http.Request) (int, string) {
+			if r.Method == http.MethodPost {
+				return 201, `{"id":7,"kind":"thing"}`
+			}
+			return 0, ""
+		})
+		c := load(t, "suite", withCleanUp).Run(ctx, sessions, smoke.RunOptions{})[0].Checks[0]
+		if took := time.Since(began); c.Result != smoke.Errored || took > 5100*time.Millisecond || !strings.Contains(c.Detail, "left behind") {
+			t.Errorf("after %v: %+v", took, c)
+		}
+	})
+}
+
+// TestOwnCredentials holds the contract's paragraph of that name.
+func TestOwnCredentials(t *testing.T) {
+	const suite = `checks:
+ - {name: health, get: /health, expect: 'status == 200 && json.ok == true'}
+ - {name: one, get: /one, expect: 'status == 200 && json.ok == true'}
+ - {name: two, get: /two, expect: 'status == 200 && json.ok == true'}
+ - {name: three, get: /three, auth: none, expect: 'status == 401 && len(json.error) > 0'}`
+	const refusal, well = `{"error":"no"}`, `{"ok":true}`
+	type answer struct {
+		status int
+		body   string
+	}
+	for name, c := range map[string]struct {
+		one, two, three answer
+		want            string // of one, two and three: p, f, e
+	}{
+		"all well":                        {answer{200, well}, answer{200, well}, answer{401, refusal}, "ppp"},
+		"token refused everywhere":        {answer{401, refusal}, answer{403, refusal}, answer{401, refusal}, "eep"},
+		"token refused once":              {answer{401, refusal}, answer{200, well}, answer{401, refusal}, "fpp"},
+		"refused, and the other is down":  {answer{401, refusal}, answer{503, ""}, answer{401, refusal}, "eep"},
+		"refused, and the other is 500":   {answer{401, refusal}, answer{500, refusal}, answer{401, refusal}, "efp"},
+		"refused, and the other is wrong": {answer{401, refusal}, answer{200, `{}`}, answer{401, refusal}, "ffp"},
+		"org refused everywhere":          {answer{404, ""}, answer{404, ""}, answer{404, ""}, "eee"},
+		"org refused, one route answers":  {answer{404, ""}, answer{404, ""}, answer{401, refusal}, "ffp"},
+		"one route is hidden":             {answer{404, ""}, answer{200, well}, answer{401, refusal}, "fpp"},
+		"a 404 with a body":               {answer{404, "404 page not found"}, answer{404, "404 page not found"}, answer{404, "404 page not found"}, "fff"},
+		"open to all":                     {answer{200, well}, answer{200, well}, answer{200, well}, "ppf"},
+		"open to all but us":              {answer{401, refusal}, answer{401, refusal}, answer{200, well}, "eef"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sessions := bubble(t, fleet.Config{Retries: -1}, 1, func(r *http.Request) (int, string) {
+					a := map[string]answer{"/one": c.one, "/two": c.two, "/three": c.three, "/health": {200, well}}[r.URL.Path]
+					return a.status, a.body
+				})
+				var got strings.Builder
+				for _, check := range load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[1:] {
+					got.WriteString(check.Result.String()[:1])
+				}
+				if got.String() != c.want {
+					t.Errorf("%s, want %s", got.String(), c.want)
+				}
+			})
+		})
+	}
+}
+
+// TestResultsAreTold demands one call for each check, one at a time, with what
+// is in the results.
+func TestResultsAreTold(t *testing.T) {
+	tn := []*sim.Tenant{tenant(t, sim.TenantConfig{Name: "one"}), tenant(t, sim.TenantConfig{Name: "two"})}
+	tn[1].Break(sim.TokenRefused)
+	told := map[string]smoke.CheckResult{}
+	busy := false
+	suite := builtin(t, "canary")
+	results := suite.Run(t.Context(), sessionsOf(t, quick, tn...), smoke.RunOptions{Checked: func(i int, c smoke.CheckResult) {
+		if busy {
+			t.Error("two calls at a time")
+		}
+		busy = true
+		if key := fmt.Sprint(i, c.Name); told[key].Name == "" {
+			told[key] = c
+		} else {
+			t.Errorf("%s was told twice", key)
+		}
+		busy = false
+	}})
+	for i, r := range results {
+		if r.Tenant.Name != tn[i].Name() || len(r.Checks) != len(suite.CheckNames()) {
+			t.Errorf("tenant %d: %s, %d checks", i, r.Tenant.Name, len(r.Checks))
+		}
+		for k, c := range r.Checks {
+			if c.Name != suite.CheckNames()[k] || told[fmt.Sprint(i, c.Name)] != c {
+				t.Errorf("%s: told %+v, returned %+v", c.Name, told[fmt.Sprint(i, c.Name)], c)
+			}
+		}
+	}
+}
+
+func TestPanicOfTheCallerIsContained(t *testing.T) {
+	tn := tenant(t, sim.TenantConfig{})
+	results := builtin(t, "canary").Run(t.Context(), sessionsOf(t, quick, tn), smoke.RunOptions{
+		Checked: func(int, smoke.CheckResult) { panic("the caller's") },
+	})
+	for _, c := range results[0].Checks {
+		if c.Result != smoke.Passed {
+			t.Errorf("%+v", c)
+		}
+	}
+}
