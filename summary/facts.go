@@ -73,7 +73,7 @@ func repairs(r *gate.Report) []string {
 			continue
 		}
 		if i.Previous == "" {
-			lines = append(lines, "crane delete "+shellWord(i.Image+":"+i.Target)+"  # it was absent before")
+			lines = append(lines, "crane delete "+shellWord(reference(i))+"  # it was absent before")
 			continue
 		}
 		lines = append(lines, "crane tag "+shellWord(i.Image+"@"+i.Previous)+" "+shellWord(i.Target))

@@ -81,7 +81,7 @@ type (
 		Text  template.HTML
 	}
 	htmlImage struct {
-		Class, Image, Source, Digest, FullDigest, Target, Previous, FullPrevious, Now, FullNow, State, Detail string
+		Class, Image, Source, Digest, FullDigest, Previous, FullPrevious, Now, FullNow, State, Detail string
 	}
 	htmlLine struct {
 		Label, Text string
@@ -114,8 +114,10 @@ type (
 func (p phrase) html(commitURL string) template.HTML {
 	var b strings.Builder
 	for _, part := range p {
-		text := html.EscapeString(clean(part.text, maxSaid))
+		text := html.EscapeString(part.clean())
 		switch part.kind {
+		case kindOurs:
+			b.WriteString(html.EscapeString(part.text))
 		case kindName:
 			b.WriteString("<code>" + text + "</code>")
 		case kindCommit:
@@ -219,7 +221,7 @@ func (p *htmlPage) addImages(r *gate.Report) {
 			shown = "bad"
 		}
 		p.Images = append(p.Images, htmlImage{
-			shown, none(i.Image), none(i.Source), none(digest(i.Digest)), none(i.Digest), none(i.Target), none(digest(i.Previous)), none(i.Previous),
+			shown, none(reference(i)), none(i.Source), none(digest(i.Digest)), none(i.Digest), none(digest(i.Previous)), none(i.Previous),
 			none(digest(i.Now)), none(i.Now), state, clean(i.Detail, 300)})
 	}
 }
@@ -254,7 +256,7 @@ func (p *htmlPage) addTenants(r *gate.Report, v *fleetView) {
 		p.Columns = append(p.Columns, clean(columns[i].name, maxName))
 	}
 	if !v.checked() {
-		p.Columns = []string{"Expected", "State", "Waited", "Address", "Why"}
+		p.Columns = []string{"Expected", "State", "Why", "Waited", "Address"}
 	}
 	shown := min(v.shown(r, 2*maxOthers), maxPageRows)
 	for _, row := range v.rows[:shown] {
@@ -298,7 +300,7 @@ func standingCells(r *gate.Report, row tenantRow) []htmlCell {
 	if o.State == "current" {
 		class = ""
 	}
-	return []htmlCell{{"", cmp.Or(clean(short(r.SHA), maxName), "–")}, {class, clean(o.State, maxName)}, {"", waited(o)}, {"", clean(row.URL, 2*maxName)}, {"wrap", clean(o.Detail, 300)}}
+	return []htmlCell{{"", cmp.Or(clean(short(r.SHA), maxName), "–")}, {class, clean(o.State, maxName)}, {"wrap", clean(o.Detail, 300)}, {"", waited(o)}, {"", clean(row.URL, 2*maxName)}}
 }
 
 func (p *htmlPage) addPlaces(v *fleetView) {

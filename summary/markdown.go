@@ -117,12 +117,12 @@ func (m *markdown) images() {
 		return
 	}
 	m.line("### Images\n")
-	m.table("lllllll", "Image", "State", "Tag", "Before", "Now", "Candidate", "From tag")
+	m.table("llllll", "Image", "State", "Before", "Now", "Candidate", "From tag")
 	for i, image := range m.r.Images {
 		if i == maxImages {
 			break
 		}
-		m.row(codeSpan(image.Image, maxName*2), imageState(m.r, image)+detail(image.Detail), codeSpan(image.Target, maxName),
+		m.row(codeSpan(reference(image), 2*maxName), tight(imageState(m.r, image))+detail(image.Detail),
 			codeSpan(digest(image.Previous), maxName), codeSpan(digest(image.Now), maxName),
 			codeSpan(digest(image.Digest), maxName), codeSpan(image.Source, maxName))
 	}
@@ -146,6 +146,8 @@ func imageState(r *gate.Report, i gate.Image) string {
 	switch {
 	case i.State == "promoted" && r.Exit == gate.ExitRegistry:
 		return "🚨 promoted, and not put back"
+	case i.State == "promoted" && gate.Mode(r.Mode) == gate.ModeRollback:
+		return "✅ moved back"
 	case i.State == "promoted":
 		return "✅ promoted"
 	case i.State == "already":
@@ -165,6 +167,9 @@ func (m *markdown) repair() {
 	}
 }
 
+// tight keeps words of ours on one line of a narrow cell.
+func tight(s string) string { return strings.ReplaceAll(s, " ", "\u00a0") }
+
 // checks shows every check over the fleet, with bars of its time.
 func (m *markdown) checks() {
 	if len(m.fleet.checks) == 0 {
@@ -179,8 +184,8 @@ func (m *markdown) checks() {
 			break
 		}
 		c := &m.fleet.checks[i]
-		m.row(c.mark()+" "+codeSpan(c.name, maxName), fmt.Sprintf("%s of %s", thousands(c.held), thousands(c.all())),
-			some(c.failed), some(c.unjudged+c.skipped), some(c.flaky), millis(c.median), millis(c.slowest), bar(c.slowest, scale, 16))
+		m.row(c.mark()+" "+codeSpan(c.name, maxName), tight(thousands(c.held)+" of "+thousands(c.all())),
+			some(c.failed), some(c.unjudged+c.skipped), some(c.flaky), tight(millis(c.median)), tight(millis(c.slowest)), bar(c.slowest, scale, 16))
 	}
 	m.line("")
 }
@@ -241,7 +246,7 @@ func (m *markdown) tenant(row tenantRow, columns []checkRow) {
 	cells := make([]string, 0, 6+len(columns))
 	cells = append(cells, row.outcome.mark()+" "+codeSpan(row.Name, maxName), codeSpan(row.runs(), maxName))
 	for i := range columns {
-		cells = append(cells, checkCell(row.find(columns[i].name)))
+		cells = append(cells, tight(checkCell(row.find(columns[i].name))))
 	}
 	if !m.fleet.checked() {
 		cells = append(cells, m.standing(row)...)
@@ -363,7 +368,7 @@ func (m *markdown) history() {
 		return
 	}
 	m.line("### History\n")
-	m.table("llllllll", "", "Image", "When", "Event", "Commit", "Digest", "Replaced", "By")
+	m.table("llllllll", "", "When", "Event", "Commit", "By", "Image", "Digest", "Replaced")
 	for i, e := range m.r.History {
 		if i == maxHistory {
 			break
@@ -376,8 +381,8 @@ func (m *markdown) history() {
 		if e.Broken != "" {
 			event += "; ⚠️ the chain ends here" + detail(e.Broken)
 		}
-		m.row(mark, codeSpan(e.Image, 2*maxName), when(e.Time), event, codeSpan(short(e.SHA), maxName),
-			codeSpan(digest(e.Digest), maxName), codeSpan(digest(e.Replaced), maxName), m.by(e))
+		m.row(mark, when(e.Time), event, codeSpan(short(e.SHA), maxName), m.by(e), codeSpan(e.Image, 2*maxName),
+			codeSpan(digest(e.Digest), maxName), codeSpan(digest(e.Replaced), maxName))
 	}
 	m.line("")
 	if left := len(m.r.History) - maxHistory; left > 0 {

@@ -60,9 +60,17 @@ func (p phrase) plain() string {
 			b.WriteString(part.text)
 			continue
 		}
-		b.WriteString(clean(part.text, maxSaid))
+		b.WriteString(part.clean())
 	}
 	return b.String()
+}
+
+// clean is the text of a part within its bounds.
+func (p part) clean() string {
+	if p.kind == kindSaid {
+		return clean(p.text, maxSaid)
+	}
+	return clean(p.text, maxName)
 }
 
 // Bounds of foreign text, in characters. Producers keep to smaller ones; these
@@ -109,12 +117,20 @@ func isHex(s string) bool {
 	return true
 }
 
-// digest is a digest short enough for a table.
+// digest is a digest short enough for a table: 12 hex digits, as Docker shows it.
 func digest(d string) string {
-	if algorithm, hex, found := strings.Cut(d, ":"); found && len(hex) > 12 && isHex(hex) {
-		return algorithm + ":" + hex[:12]
+	if _, hex, found := strings.Cut(d, ":"); found && len(hex) > 12 && isHex(hex) {
+		return hex[:12]
 	}
 	return d
+}
+
+// reference is an image with the tag that moves.
+func reference(i gate.Image) string {
+	if i.Target == "" {
+		return i.Image
+	}
+	return i.Image + ":" + i.Target
 }
 
 // millis writes a time in milliseconds for people.

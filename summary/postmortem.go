@@ -35,7 +35,7 @@ func PostMortem(r *gate.Report) string {
 	row("Why", prose(cmp.Or(r.Forced, r.Reason), maxSaid))
 	row("What the canary had checked", checkedBy(back))
 	for _, i := range r.Images[:min(len(r.Images), maxImages)] {
-		row(codeSpan(i.Image+":"+i.Target, 2*maxName), codeSpan(i.Previous, maxName)+" → "+codeSpan(cmp.Or(i.Now, i.Digest), maxName))
+		row(codeSpan(reference(i), 2*maxName), codeSpan(i.Previous, maxName)+" → "+codeSpan(cmp.Or(i.Now, i.Digest), maxName))
 	}
 	line("\n## What people saw\n\n_When was it noticed, by whom, and what did customers see?_\n")
 	line("## Which commit broke it?\n\n_The first bad commit between the two above, and what it changed._\n")

@@ -169,16 +169,14 @@ func (t *text) images() {
 		return
 	}
 	t.heading("Images")
-	rows := [][]cell{heads("image", "tag", "before", "now", "candidate", "from", "state")}
+	rows := [][]cell{heads("image", "before", "now", "candidate", "from", "state")}
 	for _, i := range t.r.Images[:min(len(t.r.Images), maxImages)] {
-		state := cell{text: cmp.Or(clean(i.State, maxName), "unknown"), color: imageColor(i.State)}
-		if i.State == "promoted" && t.r.Exit == gate.ExitRegistry {
-			state = cell{text: "promoted, and not put back", color: redColor}
-		}
+		mark, words, _ := strings.Cut(imageState(t.r, i), " ")
+		state := cell{text: words, color: markColors[mark]}
 		if i.Detail != "" {
 			state.text += ": " + clean(i.Detail, 300)
 		}
-		rows = append(rows, []cell{value(i.Image), value(i.Target), value(digest(i.Previous)),
+		rows = append(rows, []cell{value(reference(i)), value(digest(i.Previous)),
 			value(digest(i.Now)), value(digest(i.Digest)), value(i.Source), state})
 	}
 	t.table(rows)
@@ -190,17 +188,8 @@ func (t *text) images() {
 	}
 }
 
-func imageColor(state string) string {
-	switch state {
-	case "promoted", "already":
-		return greenColor
-	case "unchanged":
-		return plainColor
-	case "restored":
-		return yellowColor
-	}
-	return redColor
-}
+// markColors are the colours of marks.
+var markColors = map[string]string{"✅": greenColor, "➖": plainColor, "↩️": yellowColor, "🚨": redColor}
 
 // tenants shows the fleet, failing rows first, with a column a check; the checks
 // themselves follow as the legend.
@@ -364,7 +353,7 @@ func (t *text) history() {
 		return
 	}
 	t.heading("History")
-	rows := [][]cell{heads("", "image", "when", "event", "commit", "digest", "replaced", "by", "why")}
+	rows := [][]cell{heads("", "when", "event", "commit", "by", "image", "digest", "replaced", "why")}
 	for _, e := range t.r.History[:min(len(t.r.History), maxHistory)] {
 		now := cell{}
 		if e.Current {
@@ -375,8 +364,8 @@ func (t *text) history() {
 			why = strings.TrimPrefix(why+"; the chain ends here: "+e.Broken, "; ")
 		}
 		by := strings.TrimSpace(e.Actor + " " + e.RunURL)
-		rows = append(rows, []cell{now, value(e.Image), value(when(e.Time)), value(e.Event), value(short(e.SHA)),
-			value(digest(e.Digest)), value(digest(e.Replaced)), value(by), {text: clean(why, 300)}})
+		rows = append(rows, []cell{now, value(when(e.Time)), value(e.Event), value(short(e.SHA)), value(by),
+			value(e.Image), value(digest(e.Digest)), value(digest(e.Replaced)), {text: clean(why, 300)}})
 	}
 	t.table(rows)
 	if left := len(t.r.History) - maxHistory; left > 0 {

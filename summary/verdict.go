@@ -190,11 +190,15 @@ func whereabouts(r *gate.Report) phrase {
 		states[i.State]++
 	}
 	all := len(r.Images)
+	there := ours("it")
+	if gate.Mode(r.Mode) == gate.ModeRollback {
+		there = name(short(rollbackTo(r)))
+	}
 	switch {
 	case states["already"] == all:
-		return phrase{name(tag), ours(" points at it already")}
+		return phrase{name(tag), ours(" points at "), there, ours(" already")}
 	case states["promoted"]+states["already"] == all:
-		return phrase{name(tag), ours(" now points at it")}
+		return phrase{name(tag), ours(" now points at "), there}
 	case states["unchanged"] == all:
 		return staysAt(r, tag)
 	case states["restored"]+states["unchanged"] == all:
