@@ -278,8 +278,10 @@ func await(ts *testscript.TestScript, _ bool, _ []string) {
 func runner(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range []string{"tenant-urls", "admin-tokens", "org-ids", "images", "registry-username", "registry-password", "wait-interval"} {
 		old := "CANARY_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-		ts.Setenv("INPUT_"+strings.ToUpper(name), ts.Getenv(old))
-		ts.Setenv(old, "")
+		if value := ts.Getenv(old); value != "" { // a second call changes nothing
+			ts.Setenv("INPUT_"+strings.ToUpper(name), value)
+			ts.Setenv(old, "")
+		}
 	}
 	for _, pair := range args {
 		name, value, _ := strings.Cut(pair, "=")

@@ -148,22 +148,18 @@ func (s *story) gate(ctx context.Context, code int, word string, args ...string)
 func (s *story) verify(c commit) []string {
 	return []string{
 		"verify", "--sha", c.sha, "--images", s.imageList(), "--canary-tag", "canary",
-		"--tenant-urls", s.list((*sim.Tenant).URL), "--org-ids", s.list((*sim.Tenant).OrgID),
 		"--wait-interval", "200ms", "--wait-timeout", "15s",
 	}
 }
 
-// secrets is the environment that holds what never stands on a command line.
+// secrets is the environment that holds what never stands on a command line:
+// the fleet, with its tokens.
 func (s *story) secrets() []string {
-	return []string{"CANARY_ADMIN_TOKENS=" + s.list((*sim.Tenant).Token)}
-}
-
-func (s *story) list(of func(*sim.Tenant) string) string {
-	var all []string
+	var fleet strings.Builder
 	for _, t := range s.world.canaries {
-		all = append(all, of(t))
+		fmt.Fprintf(&fleet, "- {name: %s, url: %s, token: %s, org-id: %s}\n", t.Name(), t.URL(), t.Token(), t.OrgID())
 	}
-	return strings.Join(all, " ")
+	return []string{"CANARY_TENANTS=" + fleet.String()}
 }
 
 func (s *story) imageList() string {
@@ -191,8 +187,6 @@ func (s *story) invite() {
 		name, value, _ := strings.Cut(env, "=")
 		s.say("export %s='%s'", name, value)
 	}
-	s.say("export CANARY_TENANT_URLS='%s'", s.list((*sim.Tenant).URL))
-	s.say("export CANARY_ORG_IDS='%s'", s.list((*sim.Tenant).OrgID))
 	s.say("export CANARY_IMAGES='%s'\n", s.imageList())
 	s.say("go run . status --sha %s", good.short())
 	s.say("go run . smoke")

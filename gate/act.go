@@ -155,21 +155,35 @@ func (r *run) rollback(ctx context.Context) {
 		for _, w := range result.Warnings {
 			r.warn(w)
 		}
-		r.report.Rollback = rollbackOf(result)
 		if result.ToSHA != "" {
 			r.report.SHA = result.ToSHA
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		r.decideError(None, err)
-		return
-	}
-	if result == nil || result.Plan == nil {
+	case result == nil || result.Plan == nil:
 		r.decide(Inconclusive, "the rollback told nothing about where the tags are")
-		return
+	default:
+		r.decide(None, r.rolledBack(result))
+		r.tellMoves()
 	}
-	r.decide(None, "rolled back from "+orUnknown(short(result.FromSHA))+" to "+orUnknown(short(result.ToSHA)))
-	r.tellMoves()
+	if result != nil && r.report.Verdict == None { // else nothing was left
+		r.report.Rollback = rollbackOf(result)
+	}
+}
+
+// rolledBack is one sentence on a rollback that went well.
+func (r *run) rolledBack(result *promote.RollbackResult) string {
+	text := "rolled back"
+	if r.plan.Promote.DryRun {
+		text = "would roll back"
+	}
+	text += " from " + orUnknown(short(result.FromSHA)) + " to " + orUnknown(short(result.ToSHA))
+	if r.plan.Reason != "" {
+		text += ": " + r.plan.Reason
+	}
+	return text
 }
 
 // history is the mode: the chain of records behind the target tag.

@@ -61,7 +61,7 @@ func (h *heartbeat) tell(i int, now fleet.Rollout) {
 	if now.Version != "" {
 		line += " at " + short(now.Version)
 	}
-	if now.Detail != "" {
+	if now.Detail != "" && now.State != fleet.Stale { // a stale one's commit says it all
 		line += ": " + now.Detail
 	}
 	h.run.log("%s (after %v)", line, now.Waited.Round(10*time.Millisecond))

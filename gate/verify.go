@@ -199,6 +199,10 @@ func (r *run) settle(ctx context.Context) error {
 	}
 }
 
+// maxTold is how many checks that did not hold the log tells as they end: a
+// fleet of thousands that is broken in the same way is one fact.
+const maxTold = 100
+
 // smoke is the first half of step 5: the checks, on every tenant that can be
 // judged. It reports whether any tenant was.
 func (r *run) smoke(ctx context.Context, e *evidence) bool {
@@ -208,14 +212,19 @@ func (r *run) smoke(ctx context.Context, e *evidence) bool {
 	}
 	r.phase("smoke")
 	r.log("running %s on %s", count(e.checks, "check"), count(len(sessions), "tenant"))
-	done, total := 0, e.checks*len(sessions)
+	done, told, total := 0, 0, e.checks*len(sessions)
 	results := r.plan.Suite.Run(ctx, sessions, smoke.RunOptions{
 		SHA: r.plan.SHA, Soak: r.plan.Soak, Redact: r.plan.Redact,
 		Checked: func(tenant int, c smoke.CheckResult) {
 			done++
 			r.observer.Progress(done, total, "checks")
-			if c.Result != smoke.Passed {
+			if c.Result == smoke.Passed {
+				return
+			}
+			if told++; told <= maxTold {
 				r.log("%s: %s: %s: %s", sessions[tenant].Tenant().Name, c.Name, c.Result, c.Detail)
+			} else if told == maxTold+1 {
+				r.log("more checks did not hold; the report lists them")
 			}
 		},
 	})

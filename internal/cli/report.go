@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"strings"
+	"fmt"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/gate"
@@ -23,7 +23,12 @@ func (s *session) malformed(err error) *gate.Report {
 	for _, fault := range faultsOf(err) {
 		report.Faults = append(report.Faults, untrusted.Text(s.redact.Redact(fault), 2000))
 	}
-	report.Reason = "malformed input: " + untrusted.Line(s.redact.Redact(strings.Join(faultsOf(err), "; ")), 1000)
+	if n := len(report.Faults); n > 0 {
+		report.Reason = untrusted.Line(report.Faults[0], 500)
+		if n > 1 {
+			report.Reason += fmt.Sprintf(" (and %d more faults)", n-1)
+		}
+	}
 	return report
 }
 

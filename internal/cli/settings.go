@@ -32,7 +32,7 @@ type session struct {
 func (c *Command) prepare(mode gate.Mode, v *values) (*session, error) {
 	s := &session{}
 	s.plan = gate.Plan{
-		Mode: mode, Tool: c.tool(), Origin: c.origin(),
+		Mode: mode, Tool: c.Version, Origin: c.origin(),
 		SHA:          c.commit(mode, v),
 		VersionPath:  versionPath(v),
 		VersionField: v.text("version-field"),
