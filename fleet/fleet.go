@@ -41,10 +41,11 @@ type Fleet struct {
 	sessions  []*Session
 	config    Config
 	transport http.RoundTripper
-	own       *http.Transport // nil when Config.Transport replaced it
-	slots     chan struct{}   // one for each tenant that is being checked
-	sockets   chan struct{}   // nil: file descriptors are no bound
-	wrong     string          // the token of AuthWrong
+	own       *http.Transport  // nil when Config.Transport replaced it
+	slots     chan struct{}    // one for each tenant that is being checked
+	sockets   chan struct{}    // nil: file descriptors are no bound
+	doors     map[string]*door // by host
+	wrong     string           // the token of AuthWrong
 }
 
 // New returns the fleet of the given tenants, ready to talk to them; it sends
@@ -71,7 +72,7 @@ func New(tenants []Tenant, cfg Config) (*Fleet, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	f := &Fleet{config: cfg, transport: cfg.Transport, slots: make(chan struct{}, cfg.Concurrency), wrong: "wrong-" + rand.Text()}
+	f := &Fleet{config: cfg, transport: cfg.Transport, slots: make(chan struct{}, cfg.Concurrency), doors: map[string]*door{}, wrong: "wrong-" + rand.Text()}
 	if f.transport == nil {
 		// Half of the descriptors for requests, half for idle connections.
 		sockets := min(perTenant*cfg.Concurrency, max(1, maxSockets()/2))
@@ -128,7 +129,7 @@ func newTransport(cfg Config, idle int) *http.Transport {
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // an answer of 1 MiB stays one of 1 MiB
 		MaxIdleConns:           idle,
-		MaxIdleConnsPerHost:    perTenant,
+		MaxIdleConnsPerHost:    idle, // a whole fleet may live behind one host
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeader,
 		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, r *http.Response) error {

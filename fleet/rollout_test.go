@@ -418,21 +418,71 @@ func TestWaitOnSimulatedTenants(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var once sync.Once
-	got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Timeout: 500 * time.Millisecond, Interval: 20 * time.Millisecond, Changed: func(i int, r Rollout) {
-		if i == 0 && r.State == Stale {
-			once.Do(func() { go rolling.Roll(newSHA) })
+	want := []RolloutState{Current, Current, Unknown, Unknown, Stale}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	seen := make([]*RolloutState, len(want))
+	var rolled sync.WaitGroup
+	got, err := f.Wait(ctx, WaitOptions{SHA: newSHA, Interval: 20 * time.Millisecond, Changed: func(i int, r Rollout) {
+		if i == 0 && seen[0] == nil {
+			rolled.Go(func() { rolling.Roll(newSHA) })
+		}
+		seen[i] = &r.State
+		if allAre(seen, want) {
+			cancel()
 		}
 	}})
-	if err != nil {
+	rolled.Wait()
+	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	for i, want := range []RolloutState{Current, Current, Unknown, Unknown, Stale} {
-		if got[i].State != want {
-			t.Errorf("%s: %+v, want %s", sims[i].Name(), got[i], want)
+	for i := range want {
+		if got[i].State != want[i] {
+			t.Errorf("%s: %+v, want %s", sims[i].Name(), got[i], want[i])
 		}
 		if n := sims[i].Connections(); n > 1 {
 			t.Errorf("%s: %d connections for %d polls", sims[i].Name(), n, got[i].Polls)
 		}
+	}
+}
+
+// allAre reports whether every tenant was seen in the state that is wanted.
+func allAre(seen []*RolloutState, want []RolloutState) bool {
+	for i, s := range seen {
+		if s == nil || *s != want[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Tenants behind one host share its HTTP/2 connection, also when all of them
+// are asked in the same moment.
+func TestFleetBehindOneHost(t *testing.T) {
+	fleet, err := sim.StartFleet(50, sim.FleetConfig{SHA: newSHA, TLS: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fleet.Close()
+	var tenants []Tenant
+	for _, m := range fleet.Members() {
+		tenants = append(tenants, Tenant{URL: m.URL, Token: secret.New(m.Token), OrgID: m.OrgID})
+	}
+	f, err := New(tenants, Config{RootCAs: sim.CAPool()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range got {
+		if r.State != Current {
+			t.Errorf("%s: %+v", tenants[i].URL, r)
+		}
+	}
+	if opened, _ := fleet.Connections(); opened != 1 {
+		t.Errorf("%d connections for 50 tenants behind one host", opened)
 	}
 }

@@ -32,17 +32,22 @@ const orgHeader = "X-Molecule-Org-Id"
 // token and org id are sent nowhere else. Its methods may be called by several
 // goroutines at once.
 type Session struct {
-	fleet   *Fleet
-	tenant  Tenant
-	base    *url.URL
-	tenancy tenancy
-	running chan struct{} // one for each request in flight
-	// connecting is held by the try that is getting a connection, as long as it
-	// isn't known that the tenant speaks HTTP/1 only: the tries that start
-	// together then share one HTTP/2 connection in place of dialling eight.
-	connecting chan struct{}
-	http1      atomic.Bool
-	redactor   func() *secret.Redactor
+	fleet    *Fleet
+	tenant   Tenant
+	base     *url.URL
+	tenancy  tenancy
+	running  chan struct{} // one for each request in flight
+	door     *door         // nil: every try may connect when it likes
+	redactor func() *secret.Redactor
+}
+
+// A door lets the tries to one host get their connections one after the other,
+// as long as it isn't known that the host speaks HTTP/1 only: those that start
+// together then share one HTTP/2 connection in place of dialling one each.
+// Getting a connection that is there already takes no time.
+type door struct {
+	turn  chan struct{}
+	http1 atomic.Bool
 }
 
 // newSession returns the session of a tenant that [complete] has seen.
@@ -61,7 +66,10 @@ func newSession(f *Fleet, t Tenant) (*Session, error) {
 		redactor: sync.OnceValue(func() *secret.Redactor { return secret.NewRedactor(t.Token) }),
 	}
 	if base.Scheme == "https" && f.own != nil {
-		s.connecting = make(chan struct{}, 1)
+		if f.doors[base.Host] == nil {
+			f.doors[base.Host] = &door{turn: make(chan struct{}, 1)}
+		}
+		s.door = f.doors[base.Host]
 	}
 	return s, nil
 }

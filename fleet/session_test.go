@@ -457,7 +457,7 @@ func TestTimeouts(t *testing.T) {
 		status int
 		cause  string
 	}{
-		"no answer": {func(_ int, c net.Conn) { _, _ = io.Copy(io.Discard, c) }, 0, "no answer within 50ms"},
+		"no answer": {func(_ int, c net.Conn) { _, _ = io.Copy(io.Discard, c) }, 0, "no answer within 300ms"},
 		"slow drip": {func(_ int, c net.Conn) {
 			_ = readRequest(c)
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
@@ -467,13 +467,13 @@ func TestTimeouts(t *testing.T) {
 				}
 				time.Sleep(time.Millisecond)
 			}
-		}, 200, "answered 200, but its body did not end within 50ms"},
+		}, 200, "answered 200, but its body did not end within 300ms"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var conns atomic.Int32
 			base := raw(t, func(n int, c net.Conn) { conns.Add(1); tt.talk(n, c) })
-			_, err := testSession(t, base, Config{RequestTimeout: 50 * time.Millisecond, Retries: 1}).Do(t.Context(), Request{Method: "GET", Path: "/"})
+			_, err := testSession(t, base, Config{RequestTimeout: 300 * time.Millisecond, Retries: 1}).Do(t.Context(), Request{Method: "GET", Path: "/"})
 			e := transportError(t, err)
 			if e.Kind != FailureTimeout || e.Status != tt.status || e.Attempts != 2 || e.Cause != tt.cause || conns.Load() != 2 {
 				t.Errorf("%+v over %d connections", e, conns.Load())

@@ -105,8 +105,8 @@ func (t *try) send(ctx context.Context, req *http.Request) (*Response, error) {
 		GetConn: func(string) { t.sent.Store(false) },
 		GotConn: func(info httptrace.GotConnInfo) {
 			t.sent.Store(true)
-			if conn, ok := info.Conn.(*tls.Conn); ok && conn.ConnectionState().NegotiatedProtocol != "h2" {
-				t.session.http1.Store(true)
+			if conn, ok := info.Conn.(*tls.Conn); ok && t.session.door != nil && conn.ConnectionState().NegotiatedProtocol != "h2" {
+				t.session.door.http1.Store(true)
 			}
 			connected()
 		},
@@ -129,17 +129,17 @@ func (t *try) send(ctx context.Context, req *http.Request) (*Response, error) {
 	}, nil
 }
 
-// connect waits until no other try of the session is getting a connection that
+// connect waits until no other try to the same host is getting a connection that
 // this one could share. It returns what ends this try's own turn; calling that
 // twice does nothing.
 func (t *try) connect(ctx context.Context) (connected func(), err error) {
-	turn := t.session.connecting
-	if turn == nil || t.session.http1.Load() {
+	door := t.session.door
+	if door == nil || door.http1.Load() {
 		return func() {}, nil
 	}
 	select {
-	case turn <- struct{}{}:
-		return sync.OnceFunc(func() { <-turn }), nil
+	case door.turn <- struct{}{}:
+		return sync.OnceFunc(func() { <-door.turn }), nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
