@@ -23,6 +23,7 @@ const (
 	maxExpression = 4096 // bytes
 	maxNodes      = 256  // of the syntax tree, where a part that is used twice counts twice
 	maxNesting    = 2    // predicates in each other (design)
+	maxExprFaults = 10   // that are told of one expression
 )
 
 // listBuiltins walk over an array with a predicate (design).
@@ -160,6 +161,9 @@ type restriction struct {
 }
 
 func (r *restriction) refuse(n ast.Node, format string, args ...any) {
+	if len(r.faults) == maxExprFaults {
+		return
+	}
 	r.faults = append(r.faults, exprFault{n.Location().From, fmt.Sprintf(format, args...)})
 }
 

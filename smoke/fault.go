@@ -52,20 +52,25 @@ type position struct{ line, column int }
 // message, and collects faults.
 type source struct {
 	name   string
-	lines  []string
+	lines  [][]rune
 	faults []*FileError
+	more   int // faults beyond maxFaults
 }
 
 func newSource(name string, text []byte) *source {
-	lines := strings.Split(string(text), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimSuffix(lines[i], "\r")
+	s := &source{name: untrusted.Line(name, 200)}
+	for line := range strings.SplitSeq(string(text), "\n") {
+		s.lines = append(s.lines, []rune(strings.TrimSuffix(line, "\r")))
 	}
-	return &source{name: untrusted.Line(name, 200), lines: lines}
+	return s
 }
 
 // fault records a fault at a place.
 func (s *source) fault(at position, format string, args ...any) {
+	if len(s.faults) == maxFaults {
+		s.more++
+		return
+	}
 	s.faults = append(s.faults, s.errorAt(at, fmt.Sprintf(format, args...)))
 }
 
@@ -83,8 +88,7 @@ func (s *source) errorAt(at position, message string) *FileError {
 
 // show returns a line as it may be printed, cut around the character at the
 // given offset, and how many characters stand before that one.
-func show(line string, offset int) (string, int) {
-	runes := []rune(line)
+func show(runes []rune, offset int) (string, int) {
 	offset = min(offset, len(runes))
 	start, end := max(0, offset-excerpt), min(len(runes), offset+excerpt)
 	before := untrusted.Line(string(runes[start:offset]), 0)
@@ -105,12 +109,11 @@ func (s *source) err() error {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	var all []error
-	for i, f := range s.faults {
-		if i == maxFaults {
-			all = append(all, fmt.Errorf("%s: %d more faults", s.name, len(s.faults)-i))
-			break
-		}
+	for _, f := range s.faults {
 		all = append(all, f)
+	}
+	if s.more > 0 {
+		all = append(all, fmt.Errorf("%s: %d more faults", s.name, s.more))
 	}
 	return errors.Join(all...)
 }

@@ -1,10 +1,6 @@
 package smoke
 
-import (
-	"strings"
-
-	"go.yaml.in/yaml/v3"
-)
+import "go.yaml.in/yaml/v3"
 
 // inScalar returns the place in the file of the character at the given offset
 // of a scalar's value. It follows the file beside the value, because quotes,
@@ -28,7 +24,7 @@ func (s *source) inScalar(n *yaml.Node, offset int) position {
 
 // A cursor walks over the text of a file, character by character.
 type cursor struct {
-	lines        []string
+	lines        [][]rune
 	line, column int // from 0
 	indent       int // of a block scalar: that of its first line; else -1
 }
@@ -40,8 +36,8 @@ func (c *cursor) rest() []rune {
 	if c.line >= len(c.lines) {
 		return nil
 	}
-	runes := []rune(c.lines[c.line])
-	return runes[min(c.column, len(runes)):]
+	line := c.lines[c.line]
+	return line[min(c.column, len(line)):]
 }
 
 // enter moves from where a scalar is said to begin to its first character.
@@ -59,8 +55,9 @@ func (c *cursor) enter(style yaml.Style) {
 func (c *cursor) nextLine() {
 	c.line++
 	c.column = 0
-	rest := string(c.rest())
-	c.column = len(rest) - len(strings.TrimLeft(rest, " \t"))
+	for rest := c.rest(); c.column < len(rest) && isBlank(rest[c.column]); {
+		c.column++
+	}
 	if c.indent >= 0 {
 		c.column = min(c.column, c.indent)
 	}
@@ -74,9 +71,9 @@ func (c *cursor) align(want rune, style yaml.Style) bool {
 		switch {
 		case len(rest) > 0 && (rest[0] == want || rest[0] == '\\' && style&yaml.DoubleQuotedStyle != 0):
 			return true
-		case want == '\n' && c.line < len(c.lines), want == ' ' && strings.TrimSpace(string(rest)) == "":
+		case want == '\n' && c.line < len(c.lines), want == ' ' && allBlank(rest):
 			return true // the end of a line stands for a break or for a folded blank
-		case strings.TrimSpace(string(rest)) == "" && c.line+1 < len(c.lines):
+		case allBlank(rest) && c.line+1 < len(c.lines):
 			c.nextLine()
 		default:
 			return false
@@ -89,7 +86,7 @@ func (c *cursor) align(want rune, style yaml.Style) bool {
 func (c *cursor) step(want rune, style yaml.Style) {
 	rest := c.rest()
 	switch {
-	case len(rest) == 0 || rest[0] != want && strings.TrimSpace(string(rest)) == "":
+	case len(rest) == 0 || rest[0] != want && allBlank(rest):
 		c.nextLine()
 	case rest[0] == '\\' && style&yaml.DoubleQuotedStyle != 0:
 		c.column += escapeLength(rest)
@@ -98,6 +95,18 @@ func (c *cursor) step(want rune, style yaml.Style) {
 	default:
 		c.column++
 	}
+}
+
+func isBlank(r rune) bool { return r == ' ' || r == '\t' }
+
+// allBlank reports whether nothing but blanks is left of a line.
+func allBlank(rest []rune) bool {
+	for _, r := range rest {
+		if !isBlank(r) {
+			return false
+		}
+	}
+	return true
 }
 
 // escapeLength returns how many characters an escape of a double-quoted scalar takes.
