@@ -43,19 +43,16 @@ func newBrowser(t *testing.T) *browser {
 	if err != nil {
 		t.Fatal("chromedriver is missing; install Debian's chromium and chromium-driver")
 	}
-	cmd := exec.Command(driver, "--port=0")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	address := ""
+	for range 5 { // it gives up when the port it chose is taken on the other IP version
+		if port := startDriver(t, driver); port != "" {
+			address = "http://127.0.0.1:" + port
+			break
+		}
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	if address == "" {
+		t.Fatal("chromedriver does not start")
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	address := "http://127.0.0.1:" + driverPort(t, out)
 	b := &browser{t: t, session: address}
 	var created struct{ SessionID string }
 	b.post("/session", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
@@ -69,9 +66,22 @@ func newBrowser(t *testing.T) *browser {
 	return b
 }
 
-// driverPort reads the port that ChromeDriver chose from its first lines.
-func driverPort(t *testing.T, out io.Reader) string {
+// startDriver starts ChromeDriver and reads the port that it chose; "" when it
+// found none.
+func startDriver(t *testing.T, driver string) string {
 	t.Helper()
+	cmd := exec.Command(driver, "--port=0")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if _, port, found := strings.Cut(lines.Text(), "successfully on port "); found {
@@ -79,7 +89,6 @@ func driverPort(t *testing.T, out io.Reader) string {
 			return strings.TrimSuffix(port, ".")
 		}
 	}
-	t.Fatal("chromedriver told no port")
 	return ""
 }
 

@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -19,6 +20,13 @@ const (
 	maxPlaces   = 200 // tenants elsewhere
 	maxHistory  = 300 // records
 	maxImages   = 100 // images
+)
+
+// How many bytes a section may take at most. The tenants and what did not hold
+// share what is left of [MaxMarkdown].
+const (
+	roomSmall = 50 << 10  // images, way back, faults, checks, warnings
+	roomLarge = 200 << 10 // history, post-mortem
 )
 
 // Markdown writes the report as a step summary in GitHub's flavour. It has at
@@ -49,9 +57,31 @@ func Markdown(r *gate.Report) string {
 
 // markdown writes one report.
 type markdown struct {
-	b     strings.Builder
+	b     bytes.Buffer
 	r     *gate.Report
 	fleet fleetView
+}
+
+// fill writes up to limit of n items, as many as room bytes hold, each whole or
+// not at all. It returns how many it wrote.
+func (m *markdown) fill(n, limit, room int, write func(i int)) int {
+	start := m.b.Len()
+	for i := range min(n, limit) {
+		before := m.b.Len()
+		if write(i); m.b.Len() > start+room {
+			m.b.Truncate(before)
+			return i
+		}
+	}
+	return min(n, limit)
+}
+
+// more counts what a table left out.
+func (m *markdown) more(left int, noun string) {
+	m.line("")
+	if left > 0 {
+		m.line("Not shown here: %s. report.json has them all.\n", count(left, noun))
+	}
 }
 
 func (m *markdown) line(format string, args ...any) { fmt.Fprintf(&m.b, format+"\n", args...) }
@@ -88,16 +118,11 @@ func (m *markdown) alert(s situation) {
 
 // faults lists what is wrong with the inputs.
 func (m *markdown) faults() {
-	for i, f := range m.r.Faults {
-		if i == maxWarnings*2 {
-			m.line("- %s more", thousands(len(m.r.Faults)-i))
-			break
-		}
-		m.line("- %s", prose(f, maxSaid))
+	if len(m.r.Faults) == 0 {
+		return
 	}
-	if len(m.r.Faults) > 0 {
-		m.line("")
-	}
+	shown := m.fill(len(m.r.Faults), 2*maxWarnings, roomSmall, func(i int) { m.line("- %s", prose(m.r.Faults[i], maxSaid)) })
+	m.more(len(m.r.Faults)-shown, "fault")
 }
 
 // table begins a table; align has one of "l" and "r" for each column.
@@ -118,18 +143,13 @@ func (m *markdown) images() {
 	}
 	m.line("### Images\n")
 	m.table("llllll", "Image", "State", "Before", "Now", "Candidate", "From tag")
-	for i, image := range m.r.Images {
-		if i == maxImages {
-			break
-		}
+	shown := m.fill(len(m.r.Images), maxImages, roomSmall, func(i int) {
+		image := m.r.Images[i]
 		m.row(codeSpan(reference(image), 2*maxName), tight(imageState(m.r, image))+detail(image.Detail),
 			codeSpan(digest(image.Previous), maxName), codeSpan(digest(image.Now), maxName),
 			codeSpan(digest(image.Digest), maxName), codeSpan(image.Source, maxName))
-	}
-	m.line("")
-	if left := len(m.r.Images) - maxImages; left > 0 {
-		m.line("%s more; report.json names them.\n", thousands(left))
-	}
+	})
+	m.more(len(m.r.Images)-shown, "image")
 }
 
 // detail is a remark behind a state.
@@ -162,7 +182,14 @@ func imageState(r *gate.Report, i gate.Image) string {
 
 // repair is the way back by hand where the registry failed.
 func (m *markdown) repair() {
-	if lines := repairs(m.r); len(lines) > 0 {
+	lines, size := repairs(m.r), 0
+	for i, line := range lines {
+		if size += len(line) + 1; size > roomSmall {
+			lines = append(lines[:i], "# the rest is left out for length")
+			break
+		}
+	}
+	if len(lines) > 0 {
 		m.line("### To put the tags back by hand\n\n%s", codeBlock("sh", lines...))
 	}
 }
@@ -178,16 +205,12 @@ func (m *markdown) checks() {
 	m.line("### Checks\n")
 	m.table("lrrrrrrl", "Check", "Held", "Contradicted", "Not judged", "Flaky", "Median", "Slowest", "Slowest, to scale")
 	scale := m.fleet.slowest()
-	for i := range m.fleet.checks {
-		if i == maxOthers*2 {
-			m.line("\n%s more; report.json names them.", thousands(len(m.fleet.checks)-i))
-			break
-		}
+	shown := m.fill(len(m.fleet.checks), 2*maxOthers, roomSmall, func(i int) {
 		c := &m.fleet.checks[i]
 		m.row(c.mark()+" "+codeSpan(c.name, maxName), tight(thousands(c.held)+" of "+thousands(c.all())),
 			some(c.failed), some(c.unjudged+c.skipped), some(c.flaky), tight(millis(c.median)), tight(millis(c.slowest)), bar(c.slowest, scale, 16))
-	}
-	m.line("")
+	})
+	m.more(len(m.fleet.checks)-shown, "check")
 }
 
 // mark is the picture of a check over the fleet.
@@ -225,14 +248,8 @@ func (m *markdown) tenants(room int) {
 		heads = []string{"Tenant", "Runs", "Expected", "State", "Waited", "Address"}
 	}
 	m.table(strings.Repeat("l", len(heads)), heads...)
-	start, shown := m.b.Len(), 0
-	for _, row := range m.fleet.rows[:m.fleet.shown(m.r, maxOthers)] {
-		if m.b.Len()-start > room {
-			break
-		}
-		m.tenant(row, columns)
-		shown++
-	}
+	rows := m.fleet.rows[:m.fleet.shown(m.r, maxOthers)]
+	shown := m.fill(len(rows), len(rows), room, func(i int) { m.tenant(rows[i], columns) })
 	m.line("")
 	if shown < len(m.fleet.rows) {
 		m.line("Not shown here: %s. report.json has them all.\n", m.fleet.rest(shown))
@@ -303,23 +320,16 @@ func (m *markdown) places(room int) {
 	}
 	m.line("### Not at the commit\n")
 	m.table("llllr", "Tenant", "Address", "State", "Runs", "Waited")
-	start, shown := m.b.Len(), 0
-	for _, p := range list {
-		if shown == maxPlaces || m.b.Len()-start > room {
-			break
-		}
-		shown++
+	shown := m.fill(len(list), maxPlaces, room, func(i int) {
+		p := list[i]
 		state := p.seen.State
 		if p.after {
 			state += " after the checks"
 		}
 		m.row(codeSpan(p.tenant.Name, maxName), codeSpan(p.tenant.URL, 2*maxName), prose(state, maxName)+detail(p.seen.Detail),
 			codeSpan(short(p.seen.Version), maxName), waited(p.seen))
-	}
-	m.line("")
-	if left := len(list) - shown; left > 0 {
-		m.line("%s more; report.json names them.\n", thousands(left))
-	}
+	})
+	m.more(len(list)-shown, "tenant")
 }
 
 // findings shows what did not hold, each in a collapsed block, within room bytes.
@@ -369,25 +379,21 @@ func (m *markdown) history() {
 	}
 	m.line("### History\n")
 	m.table("llllllll", "", "When", "Event", "Commit", "By", "Image", "Digest", "Replaced")
-	for i, e := range m.r.History {
-		if i == maxHistory {
-			break
-		}
-		mark := ""
-		if e.Current {
-			mark = "👉 now"
-		}
-		event := prose(e.Event, maxName) + detail(e.Reason)
-		if e.Broken != "" {
-			event += "; ⚠️ the chain ends here" + detail(e.Broken)
-		}
-		m.row(mark, when(e.Time), event, codeSpan(short(e.SHA), maxName), m.by(e), codeSpan(e.Image, 2*maxName),
-			codeSpan(digest(e.Digest), maxName), codeSpan(digest(e.Replaced), maxName))
+	shown := m.fill(len(m.r.History), maxHistory, roomLarge, func(i int) { m.record(m.r.History[i]) })
+	m.more(len(m.r.History)-shown, "record")
+}
+
+func (m *markdown) record(e gate.HistoryEntry) {
+	mark := ""
+	if e.Current {
+		mark = "👉 now"
 	}
-	m.line("")
-	if left := len(m.r.History) - maxHistory; left > 0 {
-		m.line("%s more; report.json has them.\n", thousands(left))
+	event := prose(e.Event, maxName) + detail(e.Reason)
+	if e.Broken != "" {
+		event += "; ⚠️ the chain ends here" + detail(e.Broken)
 	}
+	m.row(mark, when(e.Time), event, codeSpan(short(e.SHA), maxName), m.by(e), codeSpan(e.Image, 2*maxName),
+		codeSpan(digest(e.Digest), maxName), codeSpan(digest(e.Replaced), maxName))
 }
 
 // by names who made a record. Its address is foreign: it is a link only when it
@@ -425,14 +431,8 @@ func (m *markdown) warnings() {
 		return
 	}
 	m.line("### Warnings\n")
-	for i, w := range m.r.Warnings {
-		if i == maxWarnings {
-			m.line("- %s more; report.json has them.", thousands(len(m.r.Warnings)-i))
-			break
-		}
-		m.line("- %s", prose(w, maxSaid))
-	}
-	m.line("")
+	shown := m.fill(len(m.r.Warnings), maxWarnings, roomSmall, func(i int) { m.line("- %s", prose(m.r.Warnings[i], maxSaid)) })
+	m.more(len(m.r.Warnings)-shown, "warning")
 }
 
 // foot leads on from here.

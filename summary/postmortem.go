@@ -34,7 +34,7 @@ func PostMortem(r *gate.Report) string {
 	row("Rolled back at", when(r.Finished)+" by "+codeSpan(r.Run.Actor, maxName))
 	row("Why", prose(cmp.Or(r.Forced, r.Reason), maxSaid))
 	row("What the canary had checked", checkedBy(back))
-	for _, i := range r.Images[:min(len(r.Images), maxImages)] {
+	for _, i := range r.Images[:min(len(r.Images), maxImages/5)] {
 		row(codeSpan(reference(i), 2*maxName), codeSpan(i.Previous, maxName)+" → "+codeSpan(cmp.Or(i.Now, i.Digest), maxName))
 	}
 	line("\n## What people saw\n\n_When was it noticed, by whom, and what did customers see?_\n")

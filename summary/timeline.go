@@ -65,7 +65,7 @@ func newTimeline(r *gate.Report, v *fleetView) *timeline {
 	for _, p := range r.Phases {
 		if b, ok := scale.block(p.Started, p.Finished, laneTop+3, laneHeight-6); ok {
 			b.Class, b.Title = phaseClass(r, p.Name), clean(p.Name, maxName)+", "+span(p.Finished.Sub(p.Started))
-			if b.W > 6.4*float64(runes(p.Name))+6 {
+			if b.W > 7*float64(runes(p.Name))+6 {
 				b.Label, b.LabelX, b.LabelY = clean(p.Name, maxName), round(b.X+b.W/2), laneTop+16
 			}
 			gateLane.Blocks = append(gateLane.Blocks, b)
