@@ -1,0 +1,183 @@
+package summary
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+)
+
+const schemaPath = "../docs/report.schema.json"
+
+// schemaNode is what the tests read of a JSON Schema.
+type schemaNode struct {
+	Ref         string                 `json:"$ref"`
+	Type        string                 `json:"type"`
+	Format      string                 `json:"format"`
+	Description string                 `json:"description"`
+	Enum        []string               `json:"enum"`
+	Required    []string               `json:"required"`
+	Properties  map[string]*schemaNode `json:"properties"`
+	Items       *schemaNode            `json:"items"`
+	Defs        map[string]*schemaNode `json:"$defs"`
+}
+
+func readSchema(t *testing.T) *schemaNode {
+	t.Helper()
+	raw, err := os.ReadFile(schemaPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root schemaNode
+	if err := json.Unmarshal(raw, &root); err != nil {
+		t.Fatal(err)
+	}
+	return &root
+}
+
+// The schema and the Go types name the same fields, of the same types, with the
+// same ones always there.
+func TestSchemaEqualsTypes(t *testing.T) {
+	root := readSchema(t)
+	used := map[string]bool{}
+	var compare func(where string, typ reflect.Type, node *schemaNode)
+	object := func(where string, typ reflect.Type, node *schemaNode) {
+		want := map[string]bool{} // name → always there
+		for i := range typ.NumField() {
+			name, options, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			want[name] = !strings.Contains(options, "omit")
+			if node.Properties[name] == nil {
+				t.Errorf("%s.%s is not in the schema", where, name)
+				continue
+			}
+			compare(where+"."+name, typ.Field(i).Type, node.Properties[name])
+		}
+		for name := range node.Properties {
+			if _, found := want[name]; !found {
+				t.Errorf("%s.%s is in the schema alone", where, name)
+			}
+			if want[name] != slices.Contains(node.Required, name) {
+				t.Errorf("%s.%s: required is %v, want %v", where, name, !want[name], want[name])
+			}
+		}
+	}
+	compare = func(where string, typ reflect.Type, node *schemaNode) {
+		if node.Ref != "" {
+			name := strings.TrimPrefix(node.Ref, "#/$defs/")
+			if node = root.Defs[name]; node == nil {
+				t.Fatalf("%s: no definition %s", where, name)
+			}
+			used[name] = true
+		} else if node.Description == "" && !strings.HasSuffix(where, "[]") {
+			t.Errorf("%s has no description", where)
+		}
+		if typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		kind, format := "", ""
+		switch {
+		case typ == reflect.TypeFor[time.Time]():
+			kind, format = "string", "date-time"
+		case typ == reflect.TypeFor[gate.Verdict](), typ.Kind() == reflect.String:
+			kind = "string"
+		case typ.Kind() == reflect.Bool:
+			kind = "boolean"
+		case typ.Kind() == reflect.Int, typ.Kind() == reflect.Int64:
+			kind = "integer"
+		case typ.Kind() == reflect.Slice:
+			kind = "array"
+			compare(where+"[]", typ.Elem(), node.Items)
+		case typ.Kind() == reflect.Struct:
+			kind = "object"
+			object(where, typ, node)
+		}
+		if node.Type != kind || node.Format != format {
+			t.Errorf("%s is %q %q, want %q %q", where, node.Type, node.Format, kind, format)
+		}
+	}
+	compare("report", reflect.TypeFor[gate.Report](), root)
+	for name := range root.Defs {
+		if !used[name] {
+			t.Errorf("the definition %s is used nowhere", name)
+		}
+	}
+	words := []string{}
+	for v := gate.Inconclusive; v <= gate.None; v++ {
+		words = append(words, v.String())
+	}
+	slices.Sort(words)
+	if got := slices.Sorted(slices.Values(root.Properties["verdict"].Enum)); !slices.Equal(got, words) {
+		t.Errorf("verdicts are %v, want %v", got, words)
+	}
+	modes := []string{""}
+	for _, m := range gate.Modes() {
+		modes = append(modes, string(m))
+	}
+	slices.Sort(modes)
+	if got := slices.Sorted(slices.Values(root.Properties["mode"].Enum)); !slices.Equal(got, modes) {
+		t.Errorf("modes are %v, want %v", got, modes)
+	}
+}
+
+func compileSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	schema, err := c.Compile(schemaPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+func TestReportsFitSchema(t *testing.T) {
+	schema := compileSchema(t)
+	for name, r := range situations() {
+		if name == "zero" || name == "hostile" { // no schema's name, no state's word
+			continue
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(written(t, JSON, r)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(doc); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestSchemaRefuses(t *testing.T) {
+	schema := compileSchema(t)
+	for name, change := range map[string]func(doc map[string]any){
+		"another schema":     func(doc map[string]any) { doc["schema"] = "canary-verify/report/v2" },
+		"an unknown verdict": func(doc map[string]any) { doc["verdict"] = "greenish" },
+		"no images":          func(doc map[string]any) { delete(doc, "images") },
+		"null for a list":    func(doc map[string]any) { doc["warnings"] = nil },
+		"a text for a count": func(doc map[string]any) { doc["exit"] = "1" },
+		"no time":            func(doc map[string]any) { doc["started"] = "yesterday" },
+	} {
+		var doc map[string]any
+		if err := json.Unmarshal(written(t, JSON, red()), &doc); err != nil {
+			t.Fatal(err)
+		}
+		doc["a field of the future"] = true
+		doc["exit"] = json.Number("1")
+		good := maps.Clone(doc)
+		if err := schema.Validate(good); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		change(doc)
+		if schema.Validate(doc) == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+}
