@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -449,4 +451,23 @@ func TestAnotherFaultLeavesTheCountAlone(t *testing.T) {
 	c.want("GET /events", 200, "[]")
 	tenant.BreakWith(Flapping, Params{Count: 1})
 	c.want("GET /events", 503, "")
+}
+
+func TestUnreachableResetsIdleConnections(t *testing.T) {
+	tenant := startTenant(t, TenantConfig{})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(tenant.URL(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	fmt.Fprint(conn, "GET /health HTTP/1.1\r\nHost: sim\r\n\r\n")
+	b := make([]byte, 4096)
+	if _, err := conn.Read(b); err != nil {
+		t.Fatal(err)
+	}
+	tenant.Break(Unreachable)
+	if _, err := conn.Read(b); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%v, want a reset", err)
+	}
 }

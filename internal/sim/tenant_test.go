@@ -302,3 +302,23 @@ func TestInterceptAnswersFirst(t *testing.T) {
 		t.Errorf("status %d, want 200", g.status)
 	}
 }
+
+func TestWorkspacesKeepTheirMemoriesApart(t *testing.T) {
+	c := newCaller(t, startTenant(t, TenantConfig{}))
+	a := c.admin("POST /workspaces", `{"name":"a"}`).field(t, "id")
+	b := c.admin("POST /workspaces", `{"name":"b"}`).field(t, "id")
+	c.admin("POST /workspaces/"+a+"/memories", memoryBody)
+	c.want("GET /workspaces/"+a+"/memories", 200, "[{")
+	c.want("GET /workspaces/"+b+"/memories", 200, "[]")
+	c.want("GET /memories/search", 200, "[]")
+}
+
+func TestEventsAreNewestFirst(t *testing.T) {
+	c := newCaller(t, startTenant(t, TenantConfig{}))
+	id := c.admin("POST /workspaces", `{"name":"a"}`).field(t, "id")
+	c.want("DELETE /workspaces/"+id+"?confirm=true", 200, "")
+	events := c.admin("GET /events", "").json(t).([]any)
+	if len(events) != 2 || events[0].(map[string]any)["event_type"] != "WORKSPACE_REMOVED" {
+		t.Errorf("events %v", events)
+	}
+}

@@ -209,6 +209,23 @@ func TestAnUnknownMemberIsNotFound(t *testing.T) {
 	}
 }
 
+func TestCloseWaitsForHandlers(t *testing.T) {
+	entered, left := make(chan struct{}), false
+	tenant := startTenant(t, TenantConfig{Intercept: func(_ http.ResponseWriter, r *http.Request) bool {
+		close(entered)
+		<-r.Context().Done()
+		time.Sleep(20 * time.Millisecond) // long enough to be seen missing
+		left = true
+		return true
+	}})
+	go func() { _ = newCaller(t, tenant).call(context.Background(), "GET /health", "none", false, "") }()
+	<-entered
+	tenant.Close()
+	if !left {
+		t.Error("closed while a handler was at work")
+	}
+}
+
 // TestCloseLeavesNothingBehind closes a world in the middle of its work.
 func TestCloseLeavesNothingBehind(t *testing.T) {
 	r, err := StartRegistry(RegistryConfig{})
