@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A authority is the certificate authority of this process and the one
+// An authority is the certificate authority of this process and the one
 // certificate that all its servers show.
 type authority struct {
 	ca   *x509.Certificate
