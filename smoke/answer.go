@@ -12,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
-	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
 )
 
 // An answer is one response as an expectation sees it. What costs something is
@@ -83,7 +82,7 @@ func (a *answer) parse() (any, error) {
 	}
 	value, err := parseJSON(a.response.Body)
 	if err != nil {
-		return nil, fmt.Errorf("the answer says it is %s, but its body is not: %s", kind, untrusted.Line(err.Error(), 200))
+		return nil, fmt.Errorf("the answer says it is %s, but its body is not: %w", kind, err)
 	}
 	return value, nil
 }
@@ -103,7 +102,8 @@ func parseJSON(text []byte) (any, error) {
 	return value, nil
 }
 
-// contentType names the kind of body for people.
+// contentType names the kind of body for people. Like all that is said of an
+// answer it is neither redacted nor sanitised yet.
 func (a *answer) contentType() string {
 	kind := a.response.Header.Get("Content-Type")
 	if kind == "" {
@@ -112,7 +112,7 @@ func (a *answer) contentType() string {
 	if media, _, err := mime.ParseMediaType(kind); err == nil {
 		kind = media
 	}
-	return untrusted.Line(kind, 80)
+	return kind
 }
 
 // isJSON reports whether a content type is one of JSON (RFC 8259, RFC 6839).

@@ -25,7 +25,7 @@ const (
 // A limitError says that an expectation could not be judged, because judging it
 // would take more than is allowed, or because the run ended: the answer
 // contradicts nothing.
-type limitError struct{ reason string }
+type limitError struct{ reason, hint string }
 
 func (e *limitError) Error() string { return e.reason }
 
@@ -64,10 +64,10 @@ func (e *evaluation) spend(n int) error {
 	before := e.steps
 	e.steps += n
 	if e.steps > maxSteps {
-		return &limitError{"evaluating the expectation on this answer takes too many steps"}
+		return &limitError{reason: "evaluating the expectation on this answer takes too many steps", hint: "ask for less at a time, or write a simpler expectation"}
 	}
 	if before/askEvery != e.steps/askEvery && e.ctx.Err() != nil {
-		return &limitError{"stopped: " + context.Cause(e.ctx).Error()}
+		return &limitError{reason: "stopped: " + context.Cause(e.ctx).Error()}
 	}
 	return nil
 }
@@ -132,6 +132,10 @@ func (e *evaluation) variable(name string) (any, error) {
 	v, ok := e.vars[name]
 	if !ok {
 		return nil, fmt.Errorf("%s has no value", name)
+	}
+	if name == "sha" && v == "" {
+		// Every text begins with nothing: a comparison would hold of any build.
+		return nil, &limitError{reason: "sha is not known", hint: withoutSHAHint}
 	}
 	return v, nil
 }
@@ -465,7 +469,10 @@ func (e *evaluation) list(n *ast.BuiltinNode) (any, error) {
 		return nil, fmt.Errorf("%s is %s, where an array is needed", n.Arguments[0], describe(v))
 	}
 	if len(elements) > maxElements {
-		return nil, &limitError{fmt.Sprintf("%s has %d elements; an expectation can judge at most %d", n.Arguments[0], len(elements), maxElements)}
+		return nil, &limitError{
+			reason: fmt.Sprintf("%s has %d elements; an expectation can walk over at most %d", n.Arguments[0], len(elements), maxElements),
+			hint:   "ask for fewer at a time, for example with a query",
+		}
 	}
 	predicate := n.Arguments[1].(*ast.PredicateNode).Node
 	if n.Name == "map" {

@@ -173,7 +173,7 @@ func TestJSONIsThereOnlyForJSON(t *testing.T) {
 		"too long":     {func(r *fleet.Response) { r.Complete = false; r.Body = make([]byte, fleet.MaxBody) }, "longer than"},
 		"cut":          {func(r *fleet.Response) { r.Complete = false }, "ended early"},
 		"deep":         {func(r *fleet.Response) { r.Body = []byte(strings.Repeat("[", 100_000)) }, "depth"},
-		"hostile type": {func(r *fleet.Response) { r.Header.Set("Content-Type", "a\x1b[31m/\u202e") }, `\x1b[31m`},
+		"hostile type": {func(r *fleet.Response) { r.Header.Set("Content-Type", "a\x1b[31m/\u202e") }, "a\x1b[31m/"},
 	} {
 		r := jsonAnswer(document)
 		c.change(r)

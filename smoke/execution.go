@@ -118,7 +118,7 @@ func (x *execution) step(ctx context.Context, st *step) {
 func (x *execution) try(ctx context.Context, st *step) {
 	request, err := st.request(x.values)
 	if err != nil {
-		x.fail(contradiction, fmt.Sprintf("%s can't be sent: %v", st.method, err))
+		x.notSent(st, err)
 		return
 	}
 	response, err := x.session.Do(ctx, request)
@@ -135,6 +135,28 @@ func (x *execution) try(ctx context.Context, st *step) {
 	x.judge(ctx, st, request, response)
 }
 
+// notSent records that the values in hand make no request: what a tenant gave
+// for an id, say, is none.
+func (x *execution) notSent(st *step, err error) {
+	c := contradiction
+	if x.options.SHA == "" && slices.Contains(st.path.names(), "sha") {
+		c, x.hint = withoutSHA, withoutSHAHint
+	}
+	x.fail(c, fmt.Sprintf("%s can't be sent: %v", line(st), err))
+	x.expect(st)
+	x.got = "nothing was sent"
+}
+
+// withoutSHAHint says what to do where ${sha} is asked for and there is none.
+const withoutSHAHint = "this run has no commit to compare with; give it a sha"
+
+// expect shows the whole expectation, where it is not known which clause broke.
+func (x *execution) expect(st *step) {
+	if st.expect != nil {
+		x.expected = x.clean.line(st.expect.text, maxText)
+	}
+}
+
 // noAnswer records that no answer came.
 func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
 	c, hint := causeOfError(err)
@@ -145,9 +167,7 @@ func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
 		x.fail(c, fmt.Sprintf("%s: %v", line(st), err))
 	}
 	x.hint = hint
-	if st.expect != nil {
-		x.expected = st.expect.text
-	}
+	x.expect(st)
 	x.got = "no answer"
 	x.reproduce = x.clean.curl(x.session.Tenant(), request)
 }
@@ -199,11 +219,13 @@ func (x *execution) contradicted(st *step, request fleet.Request, e *evaluation,
 	}
 	response := e.answer.response
 	c := causeOfAnswer(st.auth, response)
-	if f.limit != nil {
+	switch {
+	case f.limit == nil:
+	case e.ctx.Err() != nil:
+		c = stopped
+	default:
 		c = beyondLimits
-		if e.ctx.Err() != nil {
-			c = stopped
-		}
+		x.hint = f.limit.hint
 	}
 	clause := f.clause.String()
 	broken := clause + " does not hold"

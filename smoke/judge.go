@@ -23,6 +23,7 @@ const (
 	unavailable                // 429, 502, 503 or 504, after retries
 	noAnswer                   // transport error or time-out, after retries
 	beyondLimits               // the expectation could not be evaluated on this answer
+	withoutSHA                 // the step needs ${sha}, and the run has none
 	stopped                    // the run ended
 	internal                   // a fault of this program
 )
@@ -54,7 +55,7 @@ func hidden(r *fleet.Response) bool {
 func public(path string) bool {
 	path, _, _ = strings.Cut(path, "?")
 	switch path {
-	case "/", "/health", "/metrics", "/buildinfo":
+	case "/health", "/metrics", "/buildinfo":
 		return true
 	default:
 		return strings.HasPrefix(path, "/registry/")

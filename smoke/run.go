@@ -188,11 +188,10 @@ func (t *tenantRun) result(i int, o outcome) CheckResult {
 		return c
 	}
 	c.Result = t.ledger.result(o.cause)
-	c.Hint = o.hint
-	if o.response != nil {
-		c.Hint = t.ledger.hint(o.cause, o.auth, o.response)
+	if o.hint == "" && o.response != nil {
+		o.hint = t.ledger.hint(o.cause, o.auth, o.response)
 	}
-	c.Hint = t.clean.line(c.Hint, maxText)
+	c.Hint = t.clean.line(o.hint, maxText)
 	return c
 }
 

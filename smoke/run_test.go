@@ -462,3 +462,42 @@ func TestPanicOfTheCallerIsContained(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownSHA has checks that need a commit where the run has none: they can't
+// be judged, least of all by comparing with nothing.
+func TestUnknownSHA(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const suite = `checks:
+ - {name: a, get: /a, expect: 'status == 200 && json.sha startsWith sha'}
+ - {name: b, get: '/b/${sha}', expect: 'status == 200 && json.ok == true'}`
+		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) { return 200, `{"ok":true,"sha":"abc"}` })
+		s := load(t, "suite", suite)
+		for _, c := range s.Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks {
+			if c.Result != smoke.Errored || !strings.Contains(c.Hint, "give it a sha") || c.Expected == "" || c.Got == "" {
+				t.Errorf("%+v", c)
+			}
+		}
+		for _, c := range s.Run(t.Context(), sessions, smoke.RunOptions{SHA: "abc"})[0].Checks {
+			if c.Result != smoke.Passed {
+				t.Errorf("%+v", c)
+			}
+		}
+	})
+}
+
+// TestBeyondLimitsIsNoContradiction has a tenant with more elements than an
+// expectation may walk over.
+func TestBeyondLimitsIsNoContradiction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const suite = `checks: [{name: a, get: /a, within: 1m, expect: 'status == 200 && all(json, # == 1)'}]`
+		polls := 0
+		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
+			polls++
+			return 200, `[` + strings.Repeat("1,", 20_000) + `1]`
+		})
+		c := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
+		if c.Result != smoke.Errored || polls != 1 || !strings.Contains(c.Detail, "20001 elements") || !strings.Contains(c.Hint, "fewer at a time") {
+			t.Errorf("%d polls: %+v", polls, c)
+		}
+	})
+}
