@@ -12,7 +12,17 @@ ARG GOPROXY
 COPY go.mod go.sum ./
 RUN go mod download
 
-COPY . .
+# Only what the binary is made of: act and runners hand over the whole checkout
+# with its .git, whatever .dockerignore says, and "COPY . ." would build anew at
+# every run.
+COPY secret/ secret/
+COPY internal/ internal/
+COPY fleet/ fleet/
+COPY smoke/ smoke/
+COPY promote/ promote/
+COPY gate/ gate/
+COPY summary/ summary/
+COPY main.go ./
 # BuildKit sets TARGETOS and TARGETARCH by itself. The classic builder leaves
 # them empty, which Go takes for the machine it runs on; give
 # --build-arg TARGETARCH=arm64 to cross-compile there.

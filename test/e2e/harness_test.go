@@ -138,15 +138,18 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// contains fails the test for each of the texts that is missing.
+// contains fails the test for each of the texts that is missing, and shows
+// where they were missed unless that is long.
 func contains(t *testing.T, where, text string, want ...string) {
 	t.Helper()
+	missing := false
 	for _, w := range want {
 		if !strings.Contains(text, w) {
 			t.Errorf("%s lacks %q", where, w)
+			missing = true
 		}
 	}
-	if t.Failed() && len(text) < 4096 {
+	if missing && len(text) < 4096 {
 		t.Logf("%s:\n%s", where, text)
 	}
 }

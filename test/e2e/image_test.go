@@ -115,7 +115,7 @@ func TestImage(t *testing.T) {
 		check(t, err)
 		check(t, os.WriteFile(filepath.Join(dir, "main.go"), append(source, "\n// Changed.\n"...), 0o600))
 		r := try(t, []string{"DOCKER_BUILDKIT=0"}, "docker", "build", "--network", network, dir)
-		before, after, _ := strings.Cut(r.all(), "COPY . .")
+		before, after, _ := strings.Cut(r.all(), "COPY secret/")
 		if r.exit != 0 || !strings.Contains(before, "Using cache") || strings.Contains(after, "go mod download") {
 			t.Errorf("a change of source downloads the modules again:\n%s", r.all())
 		}
