@@ -111,7 +111,7 @@ func writeWord(b *strings.Builder, word string) {
 	switch {
 	case plainWord(stem):
 		b.WriteString(stem)
-	case !strings.ContainsFunc(stem, isWordRune):
+	case !strings.ContainsFunc(stem, isWordRune) && !strings.Contains(stem, ":"): // ":+:" may be a short code
 		entities(b, stem)
 	default:
 		b.WriteString(codeSpan(stem, 0))

@@ -179,6 +179,28 @@ func checkText(t testing.TB, text string) {
 	}
 }
 
+// checkHTML demands that a page has no element, address or script of foreign text.
+func checkHTML(t testing.TB, text string) {
+	t.Helper()
+	render := func(r *gate.Report) page {
+		var b bytes.Buffer
+		if err := HTML(&b, r); err != nil {
+			t.Fatal(err)
+		}
+		return dissect(t, b.Bytes())
+	}
+	hostile, harmless := render(hostileReport(text)), render(harmlessReport(text))
+	delete(hostile.elements, "ul") // of faults, which an empty text has none of
+	delete(harmless.elements, "ul")
+	sameMarkup(t, "html", hostile, harmless)
+	if n := hostile.elements["script"] + hostile.elements["img"] + hostile.elements["iframe"] + hostile.elements["a handler"]; n > 0 {
+		t.Errorf("html: %d active elements", n)
+	}
+	for _, text := range hostile.texts {
+		checkLines(t, "html", strings.ReplaceAll(text, "\n", " "))
+	}
+}
+
 func checkJUnit(t testing.TB, text string) {
 	t.Helper()
 	var b bytes.Buffer
@@ -220,8 +242,43 @@ func TestHostileText(t *testing.T) {
 			checkMarkdown(t, text)
 			checkText(t, text)
 			checkJUnit(t, text)
+			checkHTML(t, text)
 		})
 	}
+}
+
+// Each way to write foreign text into Markdown, in each place where it is used,
+// leaves the markup around it as it is. Far faster than whole reports.
+func FuzzEscape(f *testing.F) {
+	for _, text := range append([]string{hostileText}, more...) {
+		f.Add(text)
+	}
+	document := func(text string) string {
+		return "## T: " + codeSpan(text, maxName) + " x\n\n> **a:** " + prose(text, maxSaid) + "\n>\n> **b:** " + prose(text, maxSaid) + "\n\n- " + prose(text, maxSaid) +
+			"\n- **c:** " + codeSpan(text, maxName) + ", y\n\n| a | b |\n| --- | --- |\n| ✅ " + codeSpan(text, maxName) + " | " + prose(text, maxSaid) + detail(text) + " |\n| " + prose(text, maxSaid) + " | " +
+			codeSpan(text, maxName) + " |\n\n" + findingBlock(finding{&gate.Tenant{Name: text}, &gate.Check{Name: text, Result: "fail", Got: text, Expected: text, Detail: "d" + text, Hint: "h" + text, Reproduce: "r" + text}}, true) +
+			codeBlock("sh", text) + "\n" + link(codeSpan(text, maxName), "https://git.example.com/x?a=1&copy=2") + "\n"
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > 4<<10 {
+			return // cut to the same beginning everywhere
+		}
+		got, harmless := document(text), "word"
+		if text == "" {
+			harmless = ""
+		}
+		sameMarkup(t, "markdown", dissect(t, renderGFM(t, got)), dissect(t, renderGFM(t, document(harmless))))
+		if strings.Count(got, "\n") != strings.Count(document(harmless), "\n") {
+			t.Errorf("another number of lines in %q", got)
+		}
+	})
+}
+
+func FuzzHTML(f *testing.F) {
+	for _, text := range append([]string{hostileText}, more...) {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) { checkHTML(t, text) })
 }
 
 func FuzzMarkdown(f *testing.F) {

@@ -142,7 +142,7 @@ func sentence(s string) template.HTML {
 	if s == "" {
 		return ""
 	}
-	return quoted(clean(s, maxSaid)).html("")
+	return cmp.Or(quoted(clean(s, maxSaid)).html(""), "–")
 }
 
 func newPage(r *gate.Report) *htmlPage {
