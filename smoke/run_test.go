@@ -284,7 +284,7 @@ func TestCancelNeverPasses(t *testing.T) {
 
 func TestSoakCutShortIsNoPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 9500*time.Millisecond)
 		defer cancel()
 		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) { return 200, `{"ok":true}` })
 		c := load(t, "suite", oneCheck).Run(ctx, sessions, smoke.RunOptions{Soak: time.Minute})[0].Checks[0]
