@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -238,11 +239,11 @@ func (c *call) backoff(lowest, highest time.Duration, n int, resp *http.Response
 	if resp == nil || resp.Header.Get("Retry-After") == "" {
 		return wait
 	}
-	asked := retryablehttp.DefaultBackoff(lowest, highest, n, resp)
-	if asked < 0 { // so many seconds that they overflowed
-		asked = highest
+	// The library multiplies seconds without a look at their number.
+	if seconds, err := strconv.ParseInt(resp.Header.Get("Retry-After"), 10, 64); err == nil && seconds > int64(highest/time.Second) {
+		return highest
 	}
-	return min(max(wait, asked), highest)
+	return min(max(wait, retryablehttp.DefaultBackoff(lowest, highest, n, resp)), highest)
 }
 
 // resume takes the slot again after a wait.

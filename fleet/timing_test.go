@@ -56,7 +56,7 @@ func TestBackoffSchedule(t *testing.T) {
 		{"doubling", "", []time.Duration{125, 250, 500, 1000, 2000, 2500, 2500}, []time.Duration{250, 500, 1000, 2000, 4000, 5000, 5000}},
 		{"as asked", "2", []time.Duration{2000, 2000, 2000, 2000, 2000, 2500, 2500}, []time.Duration{2000, 2000, 2000, 2000, 4000, 5000, 5000}},
 		{"asked for too long", "3600", []time.Duration{5000, 5000, 5000, 5000, 5000, 5000, 5000}, []time.Duration{5000, 5000, 5000, 5000, 5000, 5000, 5000}},
-		{"asked for more than a number holds", "9223372036854775807", []time.Duration{125, 250, 500, 1000, 2000, 2500, 2500}, []time.Duration{5000, 5000, 5000, 5000, 5000, 5000, 5000}},
+		{"asked for more than a number holds", "18446744074", []time.Duration{5000, 5000, 5000, 5000, 5000, 5000, 5000}, []time.Duration{5000, 5000, 5000, 5000, 5000, 5000, 5000}},
 		{"asked for nothing", "0", []time.Duration{125, 250, 500, 1000, 2000, 2500, 2500}, []time.Duration{250, 500, 1000, 2000, 4000, 5000, 5000}},
 		{"until a date", "Sat, 01 Jan 2000 00:00:03 GMT", []time.Duration{3000, 250, 500, 1000, 2000, 2500, 2500}, []time.Duration{3000, 500, 1000, 2000, 4000, 5000, 5000}},
 		{"nonsense", "soon", []time.Duration{125, 250, 500, 1000, 2000, 2500, 2500}, []time.Duration{250, 500, 1000, 2000, 4000, 5000, 5000}},
@@ -138,6 +138,33 @@ func TestCancelWhileBackingOff(t *testing.T) {
 		s.Leave()
 		if n := len(f.slots); n != 0 || s.tenancy.inside() {
 			t.Errorf("%d slots are still taken, inside %v", n, s.tenancy.inside())
+		}
+	})
+}
+
+// A request that was cut off while it backed off must not take the slot from
+// under the tenant's others.
+func TestCancelLeavesTheSlotToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fakeFleet(t, 1, Config{}, func(*http.Request) (*http.Response, error) { return answer(503, ""), nil })
+		s := f.Sessions()[0]
+		for range 2 {
+			if err := s.Enter(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := s.Do(ctx, Request{Method: "GET", Path: "/"}); err == nil {
+			t.Fatal("not cut off")
+		}
+		s.Leave()
+		if len(f.slots) != 1 {
+			t.Error("the slot is free while the tenant is still being checked")
+		}
+		s.Leave()
+		if len(f.slots) != 0 {
+			t.Error("the slot is still taken")
 		}
 	})
 }
