@@ -86,3 +86,17 @@ func (t *tenancy) owe() {
 	defer t.mu.Unlock()
 	t.refs++
 }
+
+// reservedFiles are the descriptors that a process needs beside its requests:
+// streams, report files, registry and forge connections, name servers.
+const reservedFiles = 64
+
+// socketsWithin returns the connections that a limit of open files leaves room
+// for. A dial may hold two sockets for a moment (IPv4 and IPv6).
+func socketsWithin(files uint64) int {
+	const plenty = 1 << 20
+	if files > plenty {
+		return plenty
+	}
+	return max(2, (int(files)-reservedFiles)*2/3)
+}
