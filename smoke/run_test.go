@@ -33,8 +33,12 @@ func (f served) RoundTrip(r *http.Request) (*http.Response, error) {
 		<-r.Context().Done()
 		return nil, r.Context().Err()
 	}
+	kind := "application/json"
+	if strings.HasPrefix(body, "<") {
+		kind = "text/html"
+	}
 	return &http.Response{
-		StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}},
+		StatusCode: status, Header: http.Header{"Content-Type": {kind}},
 		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: r,
 	}, nil
 }
@@ -211,6 +215,71 @@ func TestSoakRepeatsRounds(t *testing.T) {
 	})
 }
 
+// TestFlakyInAnyRoundIsFlaky has a retry in the second round of many.
+func TestFlakyInAnyRoundIsFlaky(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
+			if n++; n == 2 {
+				return 502, ""
+			}
+			return 200, `{"ok":true}`
+		})
+		c := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{Soak: 10 * time.Second})[0].Checks[0]
+		if c.Result != smoke.Passed || !c.Flaky {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+// TestNothingIsNotSaved tries everything that is there and yet nothing.
+func TestNothingIsNotSaved(t *testing.T) {
+	const suite = `checks:
+ - name: a
+   steps:
+    - {get: /a, expect: 'status == 200 && is_map(json)', save: {v: json.v}}
+    - {post: /b, body: {v: '${v}'}, expect: 'status == 200 && is_map(json)'}`
+	for _, v := range []string{`null`, `""`, `[]`, `{}`} {
+		synctest.Test(t, func(t *testing.T) {
+			n := 0
+			sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
+				n++
+				return 200, `{"v":` + v + `}`
+			})
+			c := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
+			if c.Result != smoke.Failed || n != 1 || !strings.Contains(c.Detail, "v can't be saved") {
+				t.Errorf("%s: %d requests, %+v", v, n, c)
+			}
+		})
+	}
+}
+
+// TestSavedValuesKeepTheirForm sends back what came.
+func TestSavedValuesKeepTheirForm(t *testing.T) {
+	const suite = `checks:
+ - name: a
+   steps:
+    - {get: /a, expect: 'status == 200 && is_map(json)', save: {n: json.n, s: json.s, o: json.o, t: json.t}}
+    - {post: '/b/${n}/${s}?q=${s}&n=${n}', headers: {X-N: 'n ${n}'}, body: {n: '${n}', s: '${s}', o: '${o}', t: '${t}', in: 'n${n} s${s}', own: 1.50}, expect: 'status == 200 && json.n == n && json.o == o'}`
+	const body = `{"n":12345678901234567890.10,"s":"a \"b\"/c","o":{"x":[1]},"t":true}`
+	synctest.Test(t, func(t *testing.T) {
+		sent := ""
+		sessions := bubble(t, fleet.Config{}, 1, func(r *http.Request) (int, string) {
+			if r.Method == http.MethodPost {
+				b, _ := io.ReadAll(r.Body)
+				sent = r.URL.RequestURI() + " " + r.Header.Get("X-N") + " " + r.Header.Get("Content-Type") + " " + string(b)
+			}
+			return 200, body
+		})
+		c := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
+		const want = `/b/12345678901234567890.10/a%20%22b%22%2Fc?q=a+%22b%22%2Fc&n=12345678901234567890.10 n 12345678901234567890.10 application/json ` +
+			`{"n":12345678901234567890.10,"s":"a \"b\"/c","o":{"x":[1]},"t":true,"in":"n12345678901234567890.10 sa \"b\"/c","own":1.50}`
+		if c.Result != smoke.Passed || sent != want {
+			t.Errorf("sent\n%s\nwant\n%s\n%+v", sent, want, c)
+		}
+	})
+}
+
 func TestSoakEndsWithTheFirstBrokenRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
@@ -334,6 +403,11 @@ func TestFinallyAlwaysRuns(t *testing.T) {
 					case r.Method == http.MethodPost:
 						return 201, c.create
 					case r.Method == http.MethodDelete:
+						select { // also after a cancel there is time for an answer
+						case <-time.After(500 * time.Millisecond):
+						case <-r.Context().Done():
+							return 0, ""
+						}
 						mu.Lock()
 						defer mu.Unlock()
 						deletes = append(deletes, r.URL.EscapedPath())
@@ -388,18 +462,19 @@ func TestOwnCredentials(t *testing.T) {
 		one, two, three answer
 		want            string // of one, two and three: p, f, e
 	}{
-		"all well":                        {answer{200, well}, answer{200, well}, answer{401, refusal}, "ppp"},
-		"token refused everywhere":        {answer{401, refusal}, answer{403, refusal}, answer{401, refusal}, "eep"},
-		"token refused once":              {answer{401, refusal}, answer{200, well}, answer{401, refusal}, "fpp"},
-		"refused, and the other is down":  {answer{401, refusal}, answer{503, ""}, answer{401, refusal}, "eep"},
-		"refused, and the other is 500":   {answer{401, refusal}, answer{500, refusal}, answer{401, refusal}, "efp"},
-		"refused, and the other is wrong": {answer{401, refusal}, answer{200, `{}`}, answer{401, refusal}, "ffp"},
-		"org refused everywhere":          {answer{404, ""}, answer{404, ""}, answer{404, ""}, "eee"},
-		"org refused, one route answers":  {answer{404, ""}, answer{404, ""}, answer{401, refusal}, "ffp"},
-		"one route is hidden":             {answer{404, ""}, answer{200, well}, answer{401, refusal}, "fpp"},
-		"a 404 with a body":               {answer{404, "404 page not found"}, answer{404, "404 page not found"}, answer{404, "404 page not found"}, "fff"},
-		"open to all":                     {answer{200, well}, answer{200, well}, answer{200, well}, "ppf"},
-		"open to all but us":              {answer{401, refusal}, answer{401, refusal}, answer{200, well}, "eef"},
+		"all well":                         {answer{200, well}, answer{200, well}, answer{401, refusal}, "ppp"},
+		"token refused everywhere":         {answer{401, refusal}, answer{403, refusal}, answer{401, refusal}, "eep"},
+		"token refused once":               {answer{401, refusal}, answer{200, well}, answer{401, refusal}, "fpp"},
+		"refused, and the other is down":   {answer{401, refusal}, answer{503, ""}, answer{401, refusal}, "eep"},
+		"refused, and the other is 500":    {answer{401, refusal}, answer{500, refusal}, answer{401, refusal}, "efp"},
+		"refused, and the other is wrong":  {answer{401, refusal}, answer{200, `{}`}, answer{401, refusal}, "ffp"},
+		"org refused everywhere":           {answer{404, ""}, answer{404, ""}, answer{404, ""}, "eee"},
+		"org refused, one route answers":   {answer{404, ""}, answer{404, ""}, answer{401, refusal}, "ffp"},
+		"one route is hidden":              {answer{404, ""}, answer{200, well}, answer{401, refusal}, "fpp"},
+		"a 404 with a body":                {answer{404, "404 page not found"}, answer{404, "404 page not found"}, answer{404, "404 page not found"}, "fff"},
+		"refused, and the other is a page": {answer{401, refusal}, answer{200, "<p>Welcome"}, answer{401, refusal}, "efp"},
+		"open to all":                      {answer{200, well}, answer{200, well}, answer{200, well}, "ppf"},
+		"open to all but us":               {answer{401, refusal}, answer{401, refusal}, answer{200, well}, "eef"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
