@@ -232,7 +232,7 @@ var more = []string{
 	"1.", "1)", "-", "+", "*", "#", "# x", ">", "===", "---", "```", "~~~", "~", "~~", "_", "__a__", "*a*", "[ ]", "[x]", "[]", "![", "](", "](x)", "[a]: b",
 	"<", "&", "&amp", "&#64;x", "&lt;b&gt;", "<!--", "-->", "]]>", "<code>", "</code>", "</details>", "<summary>",
 	"@a", "a@b.c", "(@a)", "\"@a\"", "'@a'", "@a,", "#1", "(#1)", "#1.", "GH-1", "gh-1", "A-1", "a/b#1", "!1", "deadbee", "(deadbee)", "1234567", "\"1234567\".", "deadbee…", "dead’beef", "x deadbeef1 y",
-	"www.a.b", "(www.a.b)", "http://a", "HTTP://A", ":a:", "::", ":::", ": :", "a:b:c", ":+1:", "x:", "a\u00a0b", "\u00a0::error::", "é", "日本語テキスト", "👩\u200d💻", "a\u0301\u0301",
+	"www.a.b", "(www.a.b)", "http://a", "HTTP://A", ":a:", "::", ":::", ": :", "a:b:c", ":+1:", ":+:", "##[error]x", "##[", "# #[a", "::error::x", "x:", "a\u00a0b", "\u00a0::error::", "é", "日本語テキスト", "👩\u200d💻", "a\u0301\u0301",
 	strings.Repeat("`", 300), strings.Repeat("|", 300), strings.Repeat("a", 5000), strings.Repeat("\\", 301), strings.Repeat("@a ", 500), strings.Repeat("<", 2000), strings.Repeat("[", 2000),
 }
 

@@ -266,6 +266,44 @@ func TestPostMortem(t *testing.T) {
 	}
 }
 
+func TestWebAddress(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://git.example.com/a?b=1#c":                   "https://git.example.com/a?b=1#c",
+		"https://user:password@git.example.com/":            "https://git.example.com/",
+		"https://git.example.com/>)[x](javascript:alert(1)": "https://git.example.com/%3E%29%5Bx%5D%28javascript:alert%281%29",
+		`https://git.example.com/?a"b'c|d\e`:                "https://git.example.com/?a%22b%27c%7Cd%5Ce",
+		"javascript:alert(1)":                               "", "//git.example.com": "", "https://": "", "https://a b": "", "https://a\n": "", "ftp://a": "", "": "",
+		"https://" + strings.Repeat("a", 3000): "",
+	} {
+		if got := webAddress(address); got != want {
+			t.Errorf("webAddress(%q) = %q, want %q", address, got, want)
+		}
+	}
+}
+
+// A record's address is foreign: it is a link only where this run was made.
+func TestHistoryLinks(t *testing.T) {
+	r := history()
+	r.History = r.History[:1]
+	for address, linked := range map[string]bool{
+		"https://git.example.com/molecule/core/actions/runs/9": true, "https://GIT.example.com/x": true, "http://git.example.com/x": false,
+		"https://evil.example/x": false, "https://git.example.com:8443/x": false, "https://git.example.com@evil.example/x": false, "": false,
+	} {
+		r.History[0].RunURL = address
+		for name, page := range map[string]page{"markdown": dissect(t, renderGFM(t, Markdown(r))), "html": dissect(t, written(t, HTML, r))} {
+			found := 0
+			for a := range page.addresses {
+				if a != "data:," && a != r.Run.URL {
+					found++
+				}
+			}
+			if (found == 1) != linked || found > 1 {
+				t.Errorf("%s: %q gave %v", name, address, page.addresses)
+			}
+		}
+	}
+}
+
 func TestRepairs(t *testing.T) {
 	want := []string{
 		"crane tag registry.example.com/molecule/platform@" + oldDig + " latest",
