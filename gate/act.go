@@ -14,15 +14,15 @@ func (r *run) act(ctx context.Context, v Verdict) {
 	case Red:
 		r.restoreCanary()
 		r.phase("records")
-		r.promoter.Reject(r.late, r.moves, r.decision())
+		r.promoter.Reject(r.late, r.moves, r.decision(r.report.Reason))
 	default:
 		r.restoreCanary()
 	}
 }
 
-// decision is what the records tell of this run.
-func (r *run) decision() promote.Decision {
-	d := promote.Decision{Reason: r.report.Reason}
+// decision is what the records tell of this run, whose verdict has the cause.
+func (r *run) decision(cause string) promote.Decision {
+	d := promote.Decision{Reason: r.clean(cause)}
 	if r.plan.Reason != "" {
 		d.Reason = r.clean(r.plan.Reason)
 	}
@@ -48,7 +48,7 @@ func (r *run) moveTarget(ctx context.Context, moved Verdict) {
 		defer close(drafted)
 		r.observer.Draft(interrupted)
 	})
-	err := r.promoter.Promote(ctx, r.moves, r.decision())
+	err := r.promoter.Promote(ctx, r.moves, r.decision(r.report.Reason))
 	if !stop() {
 		<-drafted
 	}

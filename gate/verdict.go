@@ -94,7 +94,12 @@ func judge(e evidence) (Verdict, string) {
 			return Inconclusive, t.name + ": " + cause
 		}
 	}
-	return Green, fmt.Sprintf("%s held on %s", count(e.checks, "check"), count(len(e.tenants), "tenant"))
+	return Green, e.held()
+}
+
+// held is the cause of a green verdict.
+func (e evidence) held() string {
+	return fmt.Sprintf("%s held on %s", count(e.checks, "check"), count(len(e.tenants), "tenant"))
 }
 
 // contradiction names the first answer that contradicted an expectation.

@@ -254,13 +254,16 @@ func (r *run) judgeable(e *evidence) ([]*fleet.Session, []int) {
 }
 
 // confirm is the second half of step 5 and the first of step 7, beside each
-// other: tenants tell their commit again, and the tags are read again.
+// other: tenants tell their commit again, the tags are read again, and what the
+// records of a green verdict will hold is uploaded.
 func (r *run) confirm(ctx context.Context, e *evidence) {
+	_, red := contradiction(e.tenants)
+	cause := e.held()
 	tags := r.background(func() error {
-		if r.promoter == nil || r.anyContradiction(e) {
+		if r.promoter == nil || red { // after a contradiction there is nothing to confirm
 			return nil
 		}
-		return r.promoter.Confirm(ctx, r.moves)
+		return r.confirmTags(ctx, cause)
 	})
 	if e.identity {
 		r.phase("identity")
@@ -274,7 +277,11 @@ func (r *run) confirm(ctx context.Context, e *evidence) {
 	}
 }
 
-func (r *run) anyContradiction(e *evidence) bool {
-	_, found := contradiction(e.tenants)
-	return found
+// confirmTags is the registry's part of it. What is uploaded means nothing to
+// anybody unless the verdict, whose cause it holds, is green.
+func (r *run) confirmTags(ctx context.Context, cause string) error {
+	prepared := r.background(func() error {
+		return r.promoter.Prepare(ctx, r.moves, r.decision(cause))
+	})
+	return errors.Join(r.promoter.Confirm(ctx, r.moves), <-prepared)
 }

@@ -94,8 +94,8 @@ func versionPath(v *values) string {
 	if path == "none" {
 		return ""
 	}
-	if !strings.HasPrefix(path, "/") {
-		v.fault("version-path", "%q does not begin with a slash (none switches the proof of identity off)", shown(path))
+	if err := fleet.CheckPath(path); err != nil {
+		v.fault("version-path", "%q: %v (none switches the proof of identity off)", shown(path), err)
 	}
 	return path
 }
