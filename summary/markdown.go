@@ -38,10 +38,10 @@ func Markdown(r *gate.Report) string {
 	m.repair()
 	m.history()
 	m.rollback()
-	m.checks()
 	// What follows grows with the fleet; the foot must still fit.
 	body := m.b.String()
 	m.b.Reset()
+	m.checks()
 	m.warnings()
 	m.foot()
 	foot := m.b.String()
