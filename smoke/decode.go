@@ -32,6 +32,10 @@ var auths = map[string]fleet.Auth{"admin": fleet.AuthAdmin, "none": fleet.AuthNo
 // savedName is the form of the name of a saved value: that of a name in an expression.
 var savedName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
 
+// durationForm is how a duration is written, of those that time.ParseDuration
+// takes.
+var durationForm = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ms|s|m))+$`)
+
 // A decoder makes a suite of a YAML tree, and faults of what is wrong with it.
 type decoder struct {
 	*source
@@ -412,7 +416,7 @@ func (d *decoder) within(st *step, n *yaml.Node) {
 	text := n.Value
 	bound, err := time.ParseDuration(text)
 	switch {
-	case err != nil || n.Kind != yaml.ScalarNode:
+	case err != nil || n.Kind != yaml.ScalarNode || !durationForm.MatchString(text):
 		d.fault(at(n), "within must be a duration, for example 5s, but this is %s", yamlKind(n))
 	case bound <= 0 || bound > maxWithin:
 		d.fault(at(n), "within is %s; it must be more than 0 and at most %s", text, maxWithin)

@@ -5,4 +5,65 @@
 // been proven able to fail; run against the sessions of package fleet it gives
 // one [TenantResult] a tenant that says what held, what broke and how to see it
 // again by hand. It needs no registry and no runner.
+//
+// # Suites
+//
+//	strict: true
+//	checks:
+//	  - {name: workspaces, get: /workspaces, expect: 'status == 200 && is_array(json)'}
+//	  - name: memory round-trip
+//	    steps:
+//	      - post: /memories/commit
+//	        body: {scope: LOCAL, content: 'probe ${probe}'}
+//	        expect: status < 300 && len(json.id) > 0
+//	        save: {id: json.id}
+//	      - {get: '/memories/search?query=${probe}', expect: 'status == 200 && any(json, .id == id)', within: 5s}
+//	    finally:
+//	      - {delete: '/memories/${id}'}
+//
+// A check is one request, or has steps, which are sent in order until one
+// breaks. A request is a method (get, head, post, put, patch, delete) with a path
+// below the tenant's URL; headers; a body, which is sent as JSON when it is a
+// mapping or a list and as it is when it is text; auth (admin, the default, none
+// or wrong); idempotent: true where a post or patch may be sent again.
+//
+// within repeats a request, with growing pauses, until its expectation holds.
+// save keeps values, given as expressions, for the steps after it; a value that
+// is absent or empty breaks the step. finally cleans up: all its steps are sent
+// whatever happened before, also for a moment after the run was stopped, except
+// those that need a value which was never saved. What goes wrong there is noted
+// in [CheckResult].Detail; it breaks the check only where the step has an expect
+// of its own.
+//
+// A placeholder is ${probe} (16 random lower-case letters, new at each execution
+// of a check), ${sha}, ${tenant} or a saved value, in paths, header values and
+// bodies. It is escaped for its place. A text in a JSON body that is one
+// placeholder and nothing else becomes the saved value itself, a number with all
+// its digits; $${ stands for the text ${.
+//
+// # Expectations
+//
+// An expectation is an expression of expr-lang over status, header (names in
+// lower case), body, json, elapsed (milliseconds), probe, sha, tenant and saved
+// values. It has the operators == != < <= > >= && || ! and or not in contains
+// startsWith endsWith, the functions is_map is_array len lower upper trim, the
+// list functions all any none map filter, and nothing else: no arithmetic,
+// ranges, conditions or regular expressions.
+//
+// json is there only when the answer says that it is JSON, is whole and parses;
+// using it otherwise breaks the expectation, and so does every value that can't
+// be compared, measured or searched: an expression that can't be decided is
+// never a pass. Numbers are compared by all their digits.
+//
+// No suite and no answer can hang the program: an expression has at most 256
+// parts, predicates nest two deep, a list function walks over at most 10,000
+// elements, and an evaluation that takes more than 2 million steps is given up.
+// An answer beyond these limits can't be judged; it contradicts nothing.
+//
+// # Negative controls
+//
+// When a suite is loaded, each expectation is tried on answers of tenants that
+// don't work: an HTML page that repeats the request, {}, null, an error with
+// status 200, and so on. One that passes on any of them could not tell a dead
+// tenant from a live one. That is a warning, and with strict: true an error.
 package smoke

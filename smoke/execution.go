@@ -53,7 +53,8 @@ type execution struct {
 	check  *check
 	began  time.Time
 	values map[string]any
-	inside bool // it has entered its session
+	inside bool   // it has entered its session
+	unsure string // a request that may have made something of which no answer tells
 	outcome
 }
 
@@ -126,6 +127,9 @@ func (x *execution) try(ctx context.Context, st *step) {
 		x.noAnswer(st, request, err)
 		return
 	}
+	if response.Status >= 500 && len(st.save) > 0 {
+		x.unsure = line(st)
+	}
 	x.attempts = max(x.attempts, response.Attempts)
 	x.flaky = x.flaky || response.Attempts > 1
 	x.elapsed = append(x.elapsed, response.Elapsed)
@@ -163,6 +167,9 @@ func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
 	if t := new(fleet.TransportError); errors.As(err, &t) {
 		x.attempts = t.Attempts
 		x.fail(c, fmt.Sprintf("%s: %s", line(st), t.Cause))
+		if t.Sent && len(st.save) > 0 {
+			x.unsure = line(st)
+		}
 	} else {
 		x.fail(c, fmt.Sprintf("%s: %v", line(st), err))
 	}
@@ -264,10 +271,14 @@ func (x *execution) cleanUp(ctx context.Context) {
 }
 
 // cleanUpStep runs one step of finally. One that needs a value which no step
-// saved has nothing to clean up.
+// saved has nothing to clean up, as far as one can know.
 func (x *execution) cleanUpStep(ctx context.Context, st *step) {
 	request, err := st.request(x.values)
 	if err != nil {
+		if x.unsure != "" {
+			x.leftBehind(x.unsure + " may have been carried out, but no answer told what it made")
+			x.unsure = ""
+		}
 		return
 	}
 	if st.expect != nil && !x.broken {
@@ -279,20 +290,19 @@ func (x *execution) cleanUpStep(ctx context.Context, st *step) {
 	response, err := x.session.Do(ctx, request)
 	switch {
 	case err != nil:
-		x.leftBehind(st, err.Error())
+		x.leftBehind(err.Error())
 	case response.Status < 200 || response.Status > 299:
-		x.leftBehind(st, fmt.Sprintf("answered %d", response.Status))
+		x.leftBehind(fmt.Sprintf("%s answered %d", line(st), response.Status))
 	}
 }
 
 // leftBehind notes that a clean-up did not do what it should. It does not make
 // the check fail: no expectation was broken.
-func (x *execution) leftBehind(st *step, what string) {
-	note := fmt.Sprintf("something may be left behind on the tenant: %s: %s", line(st), what)
+func (x *execution) leftBehind(what string) {
 	if x.detail != "" {
 		x.detail += "; "
 	}
-	x.detail += note
+	x.detail += "something may be left behind on the tenant: " + what
 }
 
 // outlive returns a context that ends when ctx has been done for the given time.

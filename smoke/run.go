@@ -185,6 +185,9 @@ func (t *tenantRun) result(i int, o outcome) CheckResult {
 	}
 	if !o.broken {
 		c.Flaky = state.flaky
+		if c.Flaky && c.Detail == "" {
+			c.Detail = "it held only after a retry"
+		}
 		return c
 	}
 	c.Result = t.ledger.result(o.cause)

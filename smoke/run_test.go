@@ -70,7 +70,7 @@ func TestFlakyIsSaid(t *testing.T) {
 			return 200, `{"ok":true}`
 		})
 		c := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
-		if c.Result != smoke.Passed || !c.Flaky || c.Attempts != 3 {
+		if c.Result != smoke.Passed || !c.Flaky || c.Attempts != 3 || c.Detail != "it held only after a retry" {
 			t.Errorf("%+v", c)
 		}
 	})
@@ -444,6 +444,25 @@ func TestCleanUpAfterCancelIsBounded(t *testing.T) {
 			t.Errorf("after %v: %+v", took, c)
 		}
 	})
+}
+
+// TestLostAnswerIsSaid has a tenant whose answer to the creation never comes:
+// whether there is something to clean up, nobody knows.
+func TestLostAnswerIsSaid(t *testing.T) {
+	for status, want := range map[int]bool{0: true, 502: true, 500: true, 401: false} {
+		synctest.Test(t, func(t *testing.T) {
+			sessions := bubble(t, fleet.Config{}, 1, func(r *http.Request) (int, string) {
+				if r.Method == http.MethodPost {
+					return status, "{}"
+				}
+				return 204, ""
+			})
+			c := load(t, "suite", withCleanUp).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
+			if c.Result == smoke.Passed || strings.Contains(c.Detail, "POST /things may have been carried out") != want {
+				t.Errorf("%d: %+v", status, c)
+			}
+		})
+	}
 }
 
 // TestOwnCredentials holds the contract's paragraph of that name.

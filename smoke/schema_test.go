@@ -37,7 +37,7 @@ var schemaOfKeys = object{
 		"type":        "array", "minItems": 1, "maxItems": maxStepCount, "items": object{"$ref": "#/$defs/step"},
 	},
 	"finally": object{
-		"description": "Requests that clean up: always sent, whatever happened before.",
+		"description": "Requests that clean up: always sent, whatever happened before. Without expect, a failure is noted and does not break the check.",
 		"type":        "array", "minItems": 1, "items": object{"$ref": "#/$defs/finally"},
 	},
 	"headers": object{
@@ -62,7 +62,7 @@ var schemaOfKeys = object{
 	},
 	"within": object{
 		"description": "Repeat the request until the expectation holds, at most for so long; for example 5s.",
-		"type":        "string", "pattern": `^[0-9.]+(ms|s|m)([0-9.]+(ms|s))*$`,
+		"type":        "string", "pattern": durationForm.String(),
 	},
 	"save": object{
 		"description": "Values to keep for later steps, as expressions over the answer.",
