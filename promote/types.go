@@ -3,6 +3,7 @@ package promote
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -27,6 +28,9 @@ type Config struct {
 	Origin   Origin
 	// Transport carries all requests; nil: one with bounds of its own.
 	Transport http.RoundTripper
+	// Proxy chooses a proxy for that one; nil: none. The package reads no
+	// environment: pass [http.ProxyFromEnvironment] for HTTPS_PROXY and NO_PROXY.
+	Proxy func(*http.Request) (*url.URL, error)
 }
 
 // An Origin says who decided, and where; it stands in the records.
@@ -100,6 +104,8 @@ type Plan struct {
 	Images   []ImagePlan
 	Canary   CanaryPlan
 	Warnings []string // what was not certain, one sentence each
+
+	work *work // nil: the plan was not made by [Promoter.Resolve]
 }
 
 // An ImagePlan is one image's part of a [Plan]. Digests are "sha256:…", empty

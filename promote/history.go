@@ -1,0 +1,156 @@
+package promote
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+)
+
+// maxSteps is how far back a chain is followed.
+const maxSteps = 100
+
+// A step is one digest in the chain behind a target tag.
+type step struct {
+	digest  string
+	shown   []*Record // about this stay of the digest behind the tag, newest first
+	arrival *Record   // by which it came there; nil: none tells
+	newest  *Record   // newest record of all on the digest; nil: none
+	shas    []string  // the commits it is known by
+	before  bool      // it was there before records began
+	broken  string    // why the chain can't be followed from here; "": it can, or ends
+}
+
+// good reports whether a step may be gone back to: its newest record is green,
+// or it was in production before records began.
+func (s step) good() bool {
+	if s.newest != nil {
+		return s.newest.Event.passed()
+	}
+	return s.before && s.broken == ""
+}
+
+// is reports whether a step is the commit.
+func (s step) is(sha string) bool {
+	return slices.ContainsFunc(s.shas, func(known string) bool { return sameCommit(known, sha) })
+}
+
+// chain follows the records behind a tag from the digest that it points at, to
+// the digest that this one replaced, and so on, at most limit steps. It goes to
+// records that are no newer than the one it came by, and to each record once:
+// that A replaced B, which had replaced A, is no loop.
+func (r *repository) chain(ctx context.Context, tag, digest string, limit int) []step {
+	var steps []step
+	var bound time.Time
+	visited := map[Record]bool{}
+	for len(steps) < limit && digest != "" {
+		recs, err := r.records(ctx, digest)
+		if err != nil {
+			return append(steps, step{digest: digest, broken: err.Error()})
+		}
+		s := stay(recs, tag, digest, bound, visited)
+		if len(recs) == 0 {
+			r.unrecorded(ctx, &s, len(steps) > 0)
+		}
+		steps = append(steps, s)
+		if s.arrival == nil {
+			return steps
+		}
+		digest, bound = s.arrival.Replaced, s.arrival.Time
+	}
+	return steps
+}
+
+// stay picks, of all records of a digest, those of one stay behind the tag.
+func stay(recs []*Record, tag, digest string, bound time.Time, visited map[Record]bool) step {
+	s := step{digest: digest}
+	if len(recs) > 0 {
+		s.newest = recs[0]
+	}
+	for _, rec := range recs {
+		if rec.SHA != "" && !s.is(rec.SHA) {
+			s.shas = append(s.shas, rec.SHA)
+		}
+	}
+	for _, rec := range recs {
+		if rec.Target != tag || !bound.IsZero() && rec.Time.After(bound) || visited[*rec] {
+			continue
+		}
+		visited[*rec] = true
+		s.shown = append(s.shown, rec)
+		if rec.Event.passed() {
+			s.arrival = rec
+			return s
+		}
+	}
+	if len(recs) > 0 {
+		s.broken = "no record tells how this digest came behind " + tag
+	}
+	return s
+}
+
+// unrecorded finds out what a digest without records tells of itself.
+func (r *repository) unrecorded(ctx context.Context, s *step, replaced bool) {
+	s.before = replaced
+	m, err := r.manifest(ctx, s.digest)
+	if err == nil && m == nil {
+		s.broken = "this digest is not in the registry any more"
+		return
+	}
+	var o origin
+	if err == nil {
+		o, err = r.origin(ctx, m)
+	}
+	if err != nil {
+		s.broken = err.Error()
+		return
+	}
+	if commitForm.MatchString(o.revision) {
+		s.shas = []string{o.revision}
+	}
+}
+
+// History returns the chain of records behind the target tag of each image,
+// image by image, newest first. Where a chain can't be followed, its last entry
+// says so; the error is for a target tag that can't be read.
+func (p *Promoter) History(ctx context.Context) ([]HistoryEntry, error) {
+	chains := make([][]step, len(p.repos))
+	err := each(len(p.repos), func(i int) error {
+		r := p.repos[i]
+		m, err := r.manifest(ctx, p.config.TargetTag)
+		if err != nil {
+			return err
+		}
+		chains[i] = r.chain(ctx, p.config.TargetTag, digestOfManifest(m), maxSteps)
+		return nil
+	})
+	var entries []HistoryEntry
+	for i, steps := range chains {
+		for n, s := range steps {
+			entries = append(entries, p.entries(p.repos[i].image, s, n == 0)...)
+		}
+		if len(steps) == maxSteps && steps[maxSteps-1].arrival != nil {
+			entries[len(entries)-1].Broken = fmt.Sprintf("older steps than %d are not shown", maxSteps)
+		}
+	}
+	return entries, err
+}
+
+// entries shows one step; at least one entry.
+func (p *Promoter) entries(image string, s step, current bool) []HistoryEntry {
+	var entries []HistoryEntry
+	for _, rec := range s.shown {
+		entries = append(entries, HistoryEntry{Record: *rec, Image: image, Current: current})
+	}
+	if len(entries) == 0 {
+		bare := Record{Digest: s.digest, Target: p.config.TargetTag}
+		if len(s.shas) > 0 {
+			bare.SHA = s.shas[0]
+		}
+		entries = append(entries, HistoryEntry{Record: bare, Image: image, Current: current})
+	}
+	entries[len(entries)-1].Broken = untrusted.Line(s.broken, maxText)
+	return entries
+}
