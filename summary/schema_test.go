@@ -44,87 +44,98 @@ func readSchema(t *testing.T) *schemaNode {
 	return &root
 }
 
+// A schemaCheck holds a schema against Go types.
+type schemaCheck struct {
+	t    *testing.T
+	root *schemaNode
+	used map[string]bool // definitions
+}
+
 // The schema and the Go types name the same fields, of the same types, with the
 // same ones always there.
 func TestSchemaEqualsTypes(t *testing.T) {
-	root := readSchema(t)
-	used := map[string]bool{}
-	var compare func(where string, typ reflect.Type, node *schemaNode)
-	object := func(where string, typ reflect.Type, node *schemaNode) {
-		want := map[string]bool{} // name → always there
-		for i := range typ.NumField() {
-			name, options, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
-			want[name] = !strings.Contains(options, "omit")
-			if node.Properties[name] == nil {
-				t.Errorf("%s.%s is not in the schema", where, name)
-				continue
-			}
-			compare(where+"."+name, typ.Field(i).Type, node.Properties[name])
-		}
-		for name := range node.Properties {
-			if _, found := want[name]; !found {
-				t.Errorf("%s.%s is in the schema alone", where, name)
-			}
-			if want[name] != slices.Contains(node.Required, name) {
-				t.Errorf("%s.%s: required is %v, want %v", where, name, !want[name], want[name])
-			}
-		}
-	}
-	compare = func(where string, typ reflect.Type, node *schemaNode) {
-		if node.Ref != "" {
-			name := strings.TrimPrefix(node.Ref, "#/$defs/")
-			if node = root.Defs[name]; node == nil {
-				t.Fatalf("%s: no definition %s", where, name)
-			}
-			used[name] = true
-		} else if node.Description == "" && !strings.HasSuffix(where, "[]") {
-			t.Errorf("%s has no description", where)
-		}
-		if typ.Kind() == reflect.Pointer {
-			typ = typ.Elem()
-		}
-		kind, format := "", ""
-		switch {
-		case typ == reflect.TypeFor[time.Time]():
-			kind, format = "string", "date-time"
-		case typ == reflect.TypeFor[gate.Verdict](), typ.Kind() == reflect.String:
-			kind = "string"
-		case typ.Kind() == reflect.Bool:
-			kind = "boolean"
-		case typ.Kind() == reflect.Int, typ.Kind() == reflect.Int64:
-			kind = "integer"
-		case typ.Kind() == reflect.Slice:
-			kind = "array"
-			compare(where+"[]", typ.Elem(), node.Items)
-		case typ.Kind() == reflect.Struct:
-			kind = "object"
-			object(where, typ, node)
-		}
-		if node.Type != kind || node.Format != format {
-			t.Errorf("%s is %q %q, want %q %q", where, node.Type, node.Format, kind, format)
-		}
-	}
-	compare("report", reflect.TypeFor[gate.Report](), root)
-	for name := range root.Defs {
-		if !used[name] {
+	c := schemaCheck{t, readSchema(t), map[string]bool{}}
+	c.compare("report", reflect.TypeFor[gate.Report](), c.root)
+	for name := range c.root.Defs {
+		if !c.used[name] {
 			t.Errorf("the definition %s is used nowhere", name)
 		}
 	}
-	words := []string{}
+	verdicts, modes := []string{}, []string{""}
 	for v := gate.Inconclusive; v <= gate.None; v++ {
-		words = append(words, v.String())
+		verdicts = append(verdicts, v.String())
 	}
-	slices.Sort(words)
-	if got := slices.Sorted(slices.Values(root.Properties["verdict"].Enum)); !slices.Equal(got, words) {
-		t.Errorf("verdicts are %v, want %v", got, words)
-	}
-	modes := []string{""}
 	for _, m := range gate.Modes() {
 		modes = append(modes, string(m))
 	}
-	slices.Sort(modes)
-	if got := slices.Sorted(slices.Values(root.Properties["mode"].Enum)); !slices.Equal(got, modes) {
-		t.Errorf("modes are %v, want %v", got, modes)
+	c.words("verdict", verdicts)
+	c.words("mode", modes)
+}
+
+// words compares the words that a field may have.
+func (c *schemaCheck) words(field string, want []string) {
+	slices.Sort(want)
+	if got := slices.Sorted(slices.Values(c.root.Properties[field].Enum)); !slices.Equal(got, want) {
+		c.t.Errorf("%s may be %q, want %q", field, got, want)
+	}
+}
+
+// compare holds one type against its node.
+func (c *schemaCheck) compare(where string, typ reflect.Type, node *schemaNode) {
+	if node.Ref != "" {
+		name := strings.TrimPrefix(node.Ref, "#/$defs/")
+		if node = c.root.Defs[name]; node == nil {
+			c.t.Fatalf("%s: no definition %s", where, name)
+		}
+		c.used[name] = true
+	} else if node.Description == "" && !strings.HasSuffix(where, "[]") {
+		c.t.Errorf("%s has no description", where)
+	}
+	if typ.Kind() == reflect.Pointer {
+		typ = typ.Elem()
+	}
+	kind, format := "", ""
+	switch {
+	case typ == reflect.TypeFor[time.Time]():
+		kind, format = "string", "date-time"
+	case typ == reflect.TypeFor[gate.Verdict](), typ.Kind() == reflect.String:
+		kind = "string"
+	case typ.Kind() == reflect.Bool:
+		kind = "boolean"
+	case typ.Kind() == reflect.Int, typ.Kind() == reflect.Int64:
+		kind = "integer"
+	case typ.Kind() == reflect.Slice:
+		kind = "array"
+		c.compare(where+"[]", typ.Elem(), node.Items)
+	case typ.Kind() == reflect.Struct:
+		kind = "object"
+		c.fields(where, typ, node)
+	}
+	if node.Type != kind || node.Format != format {
+		c.t.Errorf("%s is %q %q, want %q %q", where, node.Type, node.Format, kind, format)
+	}
+}
+
+// fields holds the fields of a struct against the properties of an object.
+func (c *schemaCheck) fields(where string, typ reflect.Type, node *schemaNode) {
+	always := map[string]bool{}
+	for i := range typ.NumField() {
+		name, options, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+		always[name] = !strings.Contains(options, "omit")
+		if node.Properties[name] == nil {
+			c.t.Errorf("%s.%s is not in the schema", where, name)
+			continue
+		}
+		c.compare(where+"."+name, typ.Field(i).Type, node.Properties[name])
+	}
+	for name := range node.Properties {
+		want, found := always[name]
+		if !found {
+			c.t.Errorf("%s.%s is in the schema alone", where, name)
+		}
+		if want != slices.Contains(node.Required, name) {
+			c.t.Errorf("%s.%s: required is %v, want %v", where, name, !want, want)
+		}
 	}
 }
 
