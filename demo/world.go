@@ -49,7 +49,8 @@ func newWorld(ctx context.Context, live commit) (*world, error) {
 			*group.tenants = append(*group.tenants, t)
 		}
 	}
-	return w, w.settled(ctx, append(w.canaries, w.production...), live)
+	err = w.settled(ctx, append(w.canaries, w.production...), live)
+	return w, err
 }
 
 // close stops everything.

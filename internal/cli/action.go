@@ -66,7 +66,7 @@ func (a *action) checkFiles() error {
 		}
 		f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
 		if err != nil {
-			return fmt.Errorf("the runner's file for %s can't be written (%v): is this a host-mode runner label that does not mount its files into containers? Use a label that runs jobs in containers", name, plain(err))
+			return fmt.Errorf("the runner's file for %s can't be written (%w): is this a host-mode runner label that does not mount its files into containers? Use a label that runs jobs in containers", name, plain(err))
 		}
 		if info, err := f.Stat(); err == nil && name == "GITHUB_STEP_SUMMARY" {
 			a.summary = info.Size()

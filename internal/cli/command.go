@@ -113,7 +113,7 @@ func (c *Command) execute(ctx context.Context, s *session) int {
 	report := s.gate.Run(ctx)
 	report.Warnings = append(append([]string{}, s.warnings...), report.Warnings...)
 	code := c.face.conclude(s, report)
-	if warning := status.finish(report); warning != "" {
+	if warning := status.finish(report); warning != "" { //nolint:contextcheck // it is told after a cancel too
 		c.face.Warn(warning)
 	}
 	return code

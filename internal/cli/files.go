@@ -126,7 +126,7 @@ func (c *Command) writeReport(s *session, report *gate.Report) (string, error) {
 // Under a runner nothing outside the workspace can be reached, links included.
 func (c *Command) reportRoot(dir string) (*os.Root, error) {
 	if !c.confined() {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the report is for others to read
 			return nil, err
 		}
 		return os.OpenRoot(dir)

@@ -44,7 +44,7 @@ func (c *commitStatus) finish(report *gate.Report) string {
 	if c.pending == nil {
 		return ""
 	}
-	<-c.pending // whatever became of it, the last status tells more
+	_ = <-c.pending // whatever became of it, the last status tells more
 	ctx, cancel := context.WithTimeout(context.Background(), statusBudget)
 	defer cancel()
 	err := c.session.forge.SetStatus(ctx, report.SHA, forge.Status{
