@@ -9,7 +9,6 @@ package secret
 import (
 	"fmt"
 	"io"
-	"log/slog"
 )
 
 // Mask is what stands in place of a secret wherever it would have been shown.
@@ -42,8 +41,6 @@ func (v Value) GoString() string { return Mask }
 // Format writes [Mask] for every verb and flag.
 func (v Value) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, Mask) }
 
-// MarshalText returns [Mask]; it serves JSON, YAML and XML encoders alike.
+// MarshalText returns [Mask]; it serves JSON, YAML and XML encoders and log/slog
+// alike. (A LogValue method would say the same and link all of log/slog.)
 func (v Value) MarshalText() ([]byte, error) { return []byte(Mask), nil }
-
-// LogValue returns [Mask] for log/slog.
-func (v Value) LogValue() slog.Value { return slog.StringValue(Mask) }
