@@ -242,6 +242,18 @@ func TestJSONIsReadBack(t *testing.T) {
 			t.Errorf("%s: read back as %+v", name, back)
 		}
 	}
+	for _, r := range []*gate.Report{red(), hostile("\n \"tenants\": [],\n<&>\u2028"), {Images: []gate.Image{}, Phases: []gate.Phase{}, Warnings: []string{}, Tenants: []gate.Tenant{}}} {
+		var plain bytes.Buffer
+		enc := json.NewEncoder(&plain)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", " ")
+		if err := enc.Encode(r); err != nil {
+			t.Fatal(err)
+		}
+		if got := written(t, JSON, r); !bytes.Equal(got, plain.Bytes()) {
+			t.Errorf("differs from what the encoder writes at once:\n%s", got)
+		}
+	}
 	r := &gate.Report{Tenants: []gate.Tenant{{Checks: []gate.Check{}}, {}}}
 	written(t, JSON, r)
 	if r.Tenants[1].Checks != nil {
