@@ -124,7 +124,7 @@ func TestExpectations(t *testing.T) {
 		`json.yes`:                       holds,
 		`json.no`:                        breaks,
 		`json.n`:                         undecided,
-		`json`:                           undecided,
+		`!json`:                          undecided,
 		`json["a.b"] == 1 && json["items-2"][0].id == nil`: holds,
 		`"id" in json && !("ip" in json)`:                  holds,
 		`3 in json`:                                        undecided,

@@ -93,6 +93,9 @@ func compile(text string, saved []string, wantBool bool) (root ast.Node, faults 
 	if _, err := checker.Check(tree, config); err != nil {
 		return nil, []exprFault{faultOf(err)}
 	}
+	if wantBool && slices.ContainsFunc(clauses(tree.Node), func(n ast.Node) bool { return isName(n, "json") }) {
+		return nil, []exprFault{{0, "json is the whole answer, and neither true nor false; compare it, or a field of it"}}
+	}
 	return tree.Node, nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
@@ -158,7 +157,11 @@ func testEffect(t *testing.T, name string, e effect) {
 	}
 	suite := impatient(t, name, within)
 	tn := tenant(t, sim.TenantConfig{})
-	sessions := sessionsOf(t, fleet.Config{RequestTimeout: 2 * time.Second, Retries: -1}, tn)
+	patience := quick
+	if e.fault == sim.Hang || e.fault == sim.SlowDrip {
+		patience.RequestTimeout = 2 * time.Second
+	}
+	sessions := sessionsOf(t, patience, tn)
 	tn.BreakWith(e.fault, e.params)
 	token := secret.New(tn.Token())
 	results := suite.Run(t.Context(), sessions, smoke.RunOptions{SHA: candidate, Redact: secret.NewRedactor(token)})

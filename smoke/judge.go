@@ -110,7 +110,7 @@ func (l *ledger) result(c cause) Result {
 func (c cause) waits() bool { return c == ownToken || c == orgGuard }
 
 // hint is the likely reason of an answer, and what to do.
-func (l *ledger) hint(c cause, auth fleet.Auth, r *fleet.Response) string {
+func (l *ledger) hint(c cause, auth fleet.Auth, r *fleet.Response, hasOrg bool) string {
 	refuted := l.result(c) == Failed
 	switch c {
 	case ownToken:
@@ -121,6 +121,9 @@ func (l *ledger) hint(c cause, auth fleet.Auth, r *fleet.Response) string {
 	case orgGuard:
 		if refuted {
 			return "other guarded routes do answer, so the org id is right: this build lost the route, or hides it"
+		}
+		if !hasOrg {
+			return "every guarded route answers 404 without a body, as the org guard does to requests without an org id: this tenant has none; give it one in org-ids"
 		}
 		return "every guarded route answers 404 without a body, as the org guard does: check this tenant's entry in org-ids, not the build"
 	case unavailable:

@@ -192,7 +192,7 @@ func (t *tenantRun) result(i int, o outcome) CheckResult {
 	}
 	c.Result = t.ledger.result(o.cause)
 	if o.hint == "" && o.response != nil {
-		o.hint = t.ledger.hint(o.cause, o.auth, o.response)
+		o.hint = t.ledger.hint(o.cause, o.auth, o.response, t.session.Tenant().OrgID != "")
 	}
 	c.Hint = t.clean.line(o.hint, maxText)
 	return c

@@ -513,6 +513,27 @@ func TestOwnCredentials(t *testing.T) {
 	}
 }
 
+// TestHintOfTheOrgGuard tells a wrong org id from a missing one.
+func TestHintOfTheOrgGuard(t *testing.T) {
+	tn := tenant(t, sim.TenantConfig{})
+	list := []fleet.Tenant{
+		{Name: "none", URL: tn.URL(), Token: secret.New(tn.Token())},
+		{Name: "wrong", URL: tn.URL() + "/", Token: secret.New(tn.Token()), OrgID: "of-another-tenant"},
+	}
+	for _, l := range list {
+		f, err := fleet.New([]fleet.Tenant{l}, quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range builtin(t, "canary").Run(t.Context(), f.Sessions(), smoke.RunOptions{})[0].Checks[1:] {
+			if c.Result != smoke.Errored || strings.Contains(c.Hint, "this tenant has none") != (l.OrgID == "") {
+				t.Errorf("%s: %+v", l.Name, c)
+			}
+		}
+		f.Close()
+	}
+}
+
 // TestResultsAreTold demands one call for each check, one at a time, with what
 // is in the results.
 func TestResultsAreTold(t *testing.T) {

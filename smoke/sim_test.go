@@ -60,8 +60,9 @@ func sessionsOf(t testing.TB, cfg fleet.Config, tenants ...*sim.Tenant) []*fleet
 	return f.Sessions()
 }
 
-// quick is a configuration whose failures are known soon.
-var quick = fleet.Config{RequestTimeout: time.Second, Retries: -1}
+// quick is a configuration without retries, and of more patience than any
+// machine needs.
+var quick = fleet.Config{RequestTimeout: time.Minute, Retries: -1}
 
 func TestHealthyTenantPasses(t *testing.T) {
 	for _, name := range smoke.BuiltinNames() {
