@@ -3,9 +3,8 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
-
-	"github.com/schollz/progressbar/v3"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/gate"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
@@ -22,8 +21,8 @@ type terminal struct {
 	redact  *secret.Redactor
 	session *session
 
-	mu  sync.Mutex
-	bar *progressbar.ProgressBar // nil: no live line
+	mu   sync.Mutex
+	live string // the live line on the screen; empty: none
 }
 
 // safe makes text fit for the screen.
@@ -36,7 +35,6 @@ func (t *terminal) Phase(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clear()
-	t.bar = nil
 	fmt.Fprintf(t.command.Stderr, "== %s\n", t.safe(name))
 }
 
@@ -63,23 +61,22 @@ func (t *terminal) Progress(done, total int, what string) {
 	if !t.command.Terminal || total == 0 {
 		return
 	}
-	if t.bar == nil {
-		t.bar = progressbar.NewOptions(total,
-			progressbar.OptionSetWriter(t.command.Stderr),
-			progressbar.OptionSetDescription(t.safe(what)),
-			progressbar.OptionShowCount(),
-			progressbar.OptionEnableColorCodes(false),
-			progressbar.OptionClearOnFinish(),
-			progressbar.OptionSetWidth(min(40, max(10, t.command.Width-40))),
-		)
+	const bar = 30
+	full := bar * min(done, total) / total
+	line := fmt.Sprintf("%s%s %d/%d %s", strings.Repeat("█", full), strings.Repeat("░", bar-full), done, total, t.safe(what))
+	if line == t.live {
+		return
 	}
-	_ = t.bar.Set(min(done, total))
+	t.clear()
+	t.live = line
+	fmt.Fprint(t.command.Stderr, line)
 }
 
 // clear takes the live line away, so that a line of text can stand in its place.
 func (t *terminal) clear() {
-	if t.bar != nil {
-		_ = t.bar.Clear()
+	if t.live != "" {
+		fmt.Fprint(t.command.Stderr, "\r\x1b[K") // to the line's beginning, and erase it
+		t.live = ""
 	}
 }
 
