@@ -188,9 +188,9 @@ func (s *story) invite() {
 		s.say("export %s='%s'", name, value)
 	}
 	s.say("export CANARY_IMAGES='%s'\n", s.imageList())
-	s.say("go run . status --sha %s", good.short())
+	s.say("go run . status --sha %s", later.short())
 	s.say("go run . smoke")
-	s.say("go run . verify --sha %s --canary-tag canary --dry-run --force 'trying it out'", good.short())
+	s.say("go run . verify --sha %s --dry-run --force 'trying it out'", later.short())
 	s.say("go run . history --output markdown")
 	s.say("go run . rollback --sha %s --reason 'trying it out'", first.short())
 }

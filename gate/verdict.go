@@ -139,7 +139,7 @@ func notCurrent(r fleet.Rollout) string {
 	if r.Version != "" {
 		text += ", it runs " + short(r.Version)
 	}
-	if r.Detail != "" {
+	if r.Detail != "" && r.State != fleet.Stale { // a stale one's commit says it all
 		text += ": " + r.Detail
 	}
 	return text

@@ -203,6 +203,9 @@ func (r *run) settle(ctx context.Context) error {
 // fleet of thousands that is broken in the same way is one fact.
 const maxTold = 100
 
+// maxWarned is how many checks that held, but not quietly, are warned of.
+const maxWarned = 5
+
 // smoke is the first half of step 5: the checks, on every tenant that can be
 // judged. It reports whether any tenant was.
 func (r *run) smoke(ctx context.Context, e *evidence) bool {
@@ -229,12 +232,33 @@ func (r *run) smoke(ctx context.Context, e *evidence) bool {
 		},
 	})
 	r.report.Ran = true
+	r.warnOfPasses(results)
 	for i := range min(len(results), len(index)) {
 		e.tenants[index[i]].results = results[i].Checks
 		r.report.Tenants[index[i]].Checks = checksOf(results[i].Checks)
 	}
 	r.report.Suite.Rounds = rounds(results)
 	return true
+}
+
+// warnOfPasses tells what held but not quietly: only on a later try, or leaving
+// something behind on the tenant.
+func (r *run) warnOfPasses(results []smoke.TenantResult) {
+	told := 0
+	for _, t := range results {
+		for _, c := range t.Checks {
+			if c.Result != smoke.Passed || c.Detail == "" {
+				continue
+			}
+			if told++; told > maxWarned {
+				continue
+			}
+			r.warn(fmt.Sprintf("%s: %s: %s", t.Tenant.Name, c.Name, c.Detail))
+		}
+	}
+	if told > maxWarned {
+		r.warn(fmt.Sprintf("%d more checks held, but not quietly; the report lists them", told-maxWarned))
+	}
 }
 
 // judgeable returns the sessions of the tenants that can be checked, with their

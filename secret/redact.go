@@ -80,8 +80,9 @@ func encodings(s string) []string {
 }
 
 // base64Forms returns what base64 makes of s wherever it stands in a longer
-// text: the characters that depend on s alone, for the three alignments. That
-// finds it in Basic credentials, whose user name shifts it.
+// text: the characters that depend on s alone, for the three alignments, and the
+// same with the last ones, padded or not, where s is the end of the text. That
+// finds it in Basic credentials, whose user name shifts it and which it ends.
 func base64Forms(s string) []string {
 	var forms []string
 	for shift := range 3 {
@@ -95,7 +96,10 @@ func base64Forms(s string) []string {
 			continue
 		}
 		for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
-			forms = append(forms, enc.EncodeToString([]byte(shifted[start:whole])))
+			forms = append(forms,
+				enc.EncodeToString([]byte(shifted[start:])),
+				enc.WithPadding(base64.NoPadding).EncodeToString([]byte(shifted[start:])),
+				enc.EncodeToString([]byte(shifted[start:whole])))
 		}
 	}
 	return forms

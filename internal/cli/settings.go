@@ -226,7 +226,7 @@ func (c *Command) connectForge(s *session, v *values) {
 	}
 	client, err := forge.New(forge.Config{
 		API: c.env("GITHUB_API_URL"), Repository: c.env("GITHUB_REPOSITORY"), Token: token,
-		Gitea: c.env("GITEA_ACTIONS") == "true", UserAgent: c.tool(),
+		Gitea: c.env("GITEA_ACTIONS") == "true", UserAgent: c.tool(), Proxy: http.ProxyFromEnvironment,
 	})
 	if err != nil {
 		s.warnings = append(s.warnings, "github-token is set, but there is no forge to use it on, so there is neither commit status nor ancestry: "+err.Error())
