@@ -40,6 +40,7 @@ func (r *run) moveTarget(ctx context.Context, moved Verdict) {
 		return
 	}
 	r.phase("promote")
+	r.observer.Progress(0, len(r.moves.Images), "images moved")
 	// A runner may kill the process while a move is undone, so that the report
 	// of an interrupted promotion has to be out before.
 	interrupted := r.interrupted()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/gate"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
@@ -21,9 +22,14 @@ type terminal struct {
 	redact  *secret.Redactor
 	session *session
 
-	mu   sync.Mutex
-	live string // the live line on the screen; empty: none
+	mu    sync.Mutex
+	live  string // the live line on the screen; empty: none
+	drawn time.Time
 }
+
+// redrawEvery is how often the live line changes at most: a fleet of thousands
+// ends checks faster than a terminal can show.
+const redrawEvery = 50 * time.Millisecond
 
 // safe makes text fit for the screen.
 func (t *terminal) safe(text string) string {
@@ -64,11 +70,11 @@ func (t *terminal) Progress(done, total int, what string) {
 	const bar = 30
 	full := bar * min(done, total) / total
 	line := fmt.Sprintf("%s%s %d/%d %s", strings.Repeat("█", full), strings.Repeat("░", bar-full), done, total, t.safe(what))
-	if line == t.live {
+	if line == t.live || done < total && time.Since(t.drawn) < redrawEvery {
 		return
 	}
 	t.clear()
-	t.live = line
+	t.live, t.drawn = line, time.Now()
 	fmt.Fprint(t.command.Stderr, line)
 }
 
