@@ -6,16 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/forge/forgetest"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
 )
 
@@ -34,6 +38,7 @@ func TestScripts(t *testing.T) {
 			"world": startWorld, "publish": publish, "break": breakTenant, "roll": roll,
 			"tag": tag, "requests": requests, "runner": runner, "output": output, "leftovers": leftovers,
 			"registry-fault": registryFault, "await": await, "gate": runGate, "structured": structured,
+			"forge": startForge, "commit-status": commitStatus,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -47,6 +52,8 @@ var images = []string{"acme/platform", "acme/web"}
 type stage struct {
 	registry *sim.Registry
 	tenants  []*sim.Tenant
+	forge    *forgetest.Forge
+	server   *httptest.Server
 }
 
 // secretWords never appear in anything that is written.
@@ -68,6 +75,9 @@ func setup(env *testscript.Env) error {
 		}
 		if s.registry != nil {
 			s.registry.Close()
+		}
+		if s.server != nil {
+			s.server.Close()
 		}
 	})
 	return nil
@@ -241,6 +251,50 @@ func registryFault(ts *testscript.TestScript, _ bool, args []string) {
 	status, err := strconv.Atoi(args[2])
 	ts.Check(err)
 	theStage(ts).registry.Inject(sim.Injection{Method: args[0], Path: args[1], Do: sim.Status(status)})
+}
+
+// startForge starts a forge and points the story at it: forge github|gitea
+// [no-rights] COMMIT... (each the child of the one before).
+func startForge(ts *testscript.TestScript, _ bool, args []string) {
+	s := theStage(ts)
+	s.forge = &forgetest.Forge{
+		Gitea: args[0] == "gitea", Repository: "acme/product", Token: forgeToken,
+		Rights: []forgetest.Right{forgetest.ReadContents, forgetest.WriteStatuses},
+	}
+	commits := args[1:]
+	if len(commits) > 0 && commits[0] == "no-rights" {
+		s.forge.Rights, commits = []forgetest.Right{forgetest.ReadContents}, commits[1:]
+	}
+	var parents []string
+	for _, sha := range commits {
+		s.forge.Commit(sha, parents...)
+		parents = []string{sha}
+	}
+	s.server = httptest.NewServer(s.forge)
+	ts.Setenv("GITHUB_API_URL", s.server.URL+s.forge.Prefix())
+	ts.Setenv("GITHUB_SERVER_URL", s.server.URL)
+	ts.Setenv("GITHUB_REPOSITORY", "acme/product")
+	ts.Setenv("GITHUB_RUN_ID", "77")
+	ts.Setenv("CANARY_GITHUB_TOKEN", forgeToken)
+	if s.forge.Gitea {
+		ts.Setenv("GITEA_ACTIONS", "true")
+	}
+}
+
+// commitStatus asserts the states that were set so far, and the last
+// description: commit-status STATE,STATE PATTERN.
+func commitStatus(ts *testscript.TestScript, _ bool, args []string) {
+	var states []string
+	var last forgetest.Status
+	for _, last = range theStage(ts).forge.Statuses() {
+		states = append(states, last.State)
+	}
+	if got := strings.Join(states, ","); got != args[0] {
+		ts.Fatalf("the states were %q, want %q", got, args[0])
+	}
+	if !regexp.MustCompile(args[1]).MatchString(last.Description) || utf8.RuneCountInString(last.Description) > 140 || last.Context != "canary-verify/latest" || !strings.HasSuffix(last.TargetURL, "/acme/product/actions/runs/77") {
+		ts.Fatalf("the last status is %+v, want a description like %q", last, args[1])
+	}
 }
 
 // structured writes the fleet as one YAML list: structured FILE.
