@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -31,8 +33,8 @@ import (
 //     another's manifest shows where ours should, and it is known to be older,
 //     ours is written again, twice at the most; when it is newer, or nobody can
 //     tell, this gate gives way: its other tags go back, and the report names
-//     where each points. Both gates read all their tags again together at the
-//     end, so that at least the one that lost a tag tells of it.
+//     where each points. All tags are read after the last of them was written,
+//     so that at least the gate that lost a tag tells of it.
 //   - A tag that was absent goes back by being deleted, by its name and never by
 //     digest. If the registry can't, that is told.
 type move struct {
@@ -44,11 +46,16 @@ type move struct {
 	older func(ctx context.Context, other *manifest) bool
 
 	state   State
-	now     string // digest that the tag showed last; "" is absent
-	seen    bool   // now was read after the last write
-	pending bool   // a write of to was sent and not refused
-	err     error  // why the tag is not at to
-	detail  string // one sentence for the reader, where the state needs one
+	now     string    // digest that the tag showed last; "" is absent
+	seen    bool      // now was read after the last write
+	pending bool      // a write of to was sent and not refused
+	wroteAt time.Time // when the last write ended
+	readAt  time.Time // when the look that now comes from began
+	met     func()    // the first write is over, or there is none
+	all     func()    // waits until every move of the same apply met
+
+	err    error  // why the tag is not at to
+	detail string // one sentence for the reader, where the state needs one
 }
 
 // showsTo and showsFrom tell what the tag showed last.
@@ -65,15 +72,42 @@ func (m *move) ref() string { return m.repo.image + ":" + m.tag }
 func (p *Promoter) apply(ctx context.Context, moves []*move) error {
 	late, done := p.late(ctx)
 	defer done()
+	meet(moves)
 	_ = each(len(moves), func(i int) error { return moves[i].guard(func() { moves[i].forward(ctx, late) }) })
-	if len(moves) > 1 && succeeded(moves) {
-		_ = each(len(moves), func(i int) error { return moves[i].guard(func() { moves[i].recheck(ctx, late) }) })
-	}
+	again := raced(moves)
+	_ = each(len(again), func(i int) error { return again[i].guard(func() { again[i].recheck(ctx, late) }) })
 	if succeeded(moves) {
 		return nil
 	}
 	_ = each(len(moves), func(i int) error { return moves[i].guard(func() { moves[i].back(late) }) })
 	return failed(ctx, moves)
+}
+
+// meet has every move read its tag only when all have written theirs, so that
+// no tag needs to be read twice to know that all were right at one time.
+func meet(moves []*move) {
+	var first sync.WaitGroup
+	first.Add(len(moves))
+	for _, m := range moves {
+		m.met, m.all = sync.OnceFunc(first.Done), first.Wait
+	}
+}
+
+// raced returns the moves that came out right but were read before another was
+// written for the last time; none where one failed anyway.
+func raced(moves []*move) []*move {
+	if !succeeded(moves) {
+		return nil
+	}
+	var last time.Time
+	for _, m := range moves {
+		if m.wroteAt.After(last) {
+			last = m.wroteAt
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(moves), func(m *move) bool {
+		return m.state != Promoted || !m.readAt.Before(last)
+	})
 }
 
 // undo takes all moves back.
@@ -84,6 +118,9 @@ func (p *Promoter) undo(ctx context.Context, moves []*move) {
 // guard keeps a panic in one move from leaving the others half done.
 func (m *move) guard(f func()) error {
 	defer func() {
+		if m.met != nil {
+			m.met()
+		}
 		if p := recover(); p != nil {
 			m.err = fmt.Errorf("internal error: %v", p)
 			m.state, m.detail = UnknownTag, "an internal error stopped the move"
@@ -159,6 +196,8 @@ func (m *move) forward(ctx, late context.Context) {
 		}
 		err := m.write(ctx, m.to)
 		m.pending = m.pending || !refused(err)
+		m.met()
+		m.all()
 		m.look(late, m.to, err == nil)
 		switch {
 		case m.showsTo():
@@ -254,6 +293,7 @@ func (m *move) write(ctx context.Context, what *manifest) error {
 	defer stop()
 	m.seen = false
 	_, err := m.repo.put(hard, m.tag, what)
+	m.wroteAt = time.Now()
 	return err
 }
 
@@ -265,9 +305,10 @@ func (m *move) look(ctx context.Context, want *manifest, accepted bool) {
 	defer cancel()
 	wait := m.repo.t.poll
 	for {
+		began := time.Now()
 		digest, err := m.read(ctx)
 		if err == nil {
-			m.now, m.seen = digest, true
+			m.now, m.seen, m.readAt = digest, true, began
 			if digest == digestOfManifest(want) || !accepted || !m.showsTo() && !m.showsFrom() {
 				return
 			}

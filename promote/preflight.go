@@ -85,15 +85,16 @@ func (p *Promoter) mayPush(ctx context.Context, r *repository) error {
 	if _, err := r.connect(ctx); err == nil && r.noPush != nil {
 		return &MoveError{Err: r.noPush}
 	}
-	err := r.upload(ctx, emptyConfig)
-	if denied(err) {
+	bounded, cancel := context.WithTimeout(ctx, p.t.record)
+	defer cancel()
+	err := r.configure(bounded)
+	switch {
+	case denied(err):
 		return &MoveError{Err: err}
+	case ctx.Err() != nil:
+		return err
 	}
-	if err != nil && ctx.Err() == nil {
-		// Records will fail, and say so; that is no reason against the move.
-		return nil
-	}
-	return err
+	return nil // if it failed otherwise, records will too, and say so; that is no reason against the move
 }
 
 // Confirm reads source and target tags again. An error means that the move must

@@ -54,6 +54,8 @@ func (p *Promoter) drafts(ctx context.Context, plan *Plan, d Decision, event Eve
 
 // upload stores the payloads of drafts, at once.
 func (p *Promoter) upload(ctx context.Context, plan *Plan, drafts []*draft) {
+	ctx, cancel := context.WithTimeout(ctx, p.t.record)
+	defer cancel()
 	faults := all(len(drafts), func(i int) error {
 		if drafts[i] == nil {
 			return nil
@@ -113,7 +115,20 @@ func (r *repository) supply(ctx context.Context, payload []byte) error {
 	if len(payload) > maxPayload {
 		return fmt.Errorf("the record has %d bytes; at most %d are written", len(payload), maxPayload)
 	}
-	return r.upload(ctx, payload)
+	return together(
+		func() error { return r.configure(ctx) },
+		func() error { return r.upload(ctx, payload) },
+	)
+}
+
+// configure uploads the empty config of records, once.
+func (r *repository) configure(ctx context.Context) error {
+	if r.configured.Load() {
+		return nil
+	}
+	err := r.upload(ctx, emptyConfig)
+	r.configured.Store(err == nil)
+	return err
 }
 
 // Promote moves every target to the candidate, or none: it confirms the tags
@@ -153,6 +168,8 @@ func (p *Promoter) Promote(ctx context.Context, plan *Plan, d Decision) error {
 // attach writes the records whose payloads were uploaded, and returns what
 // proves that they are listed. What can't be written is a warning.
 func (p *Promoter) attach(ctx context.Context, plan *Plan, drafts []*draft) []func(context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.t.record)
+	defer cancel()
 	listed := make([]func(context.Context) error, len(drafts))
 	faults := all(len(drafts), func(i int) error {
 		d := drafts[i]
@@ -186,6 +203,8 @@ func (p *Promoter) carryOut(ctx context.Context, plan *Plan, listed []func(conte
 	}
 	proven := make(chan []error, 1)
 	go func() {
+		ctx, cancel := context.WithTimeout(ctx, p.t.record)
+		defer cancel()
 		proven <- all(len(listed), func(i int) error {
 			if listed[i] == nil {
 				return nil

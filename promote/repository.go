@@ -40,6 +40,7 @@ type repository struct {
 	noPush     error         // why the right to push was not granted; nil: it may have been
 	anonymous  atomic.Bool   // there is no credential
 	noListing  atomic.Bool   // the registry has no referrers API
+	configured atomic.Bool   // the empty config of records is there
 }
 
 // manifestTypes are the media types that can be moved, as an Accept header.

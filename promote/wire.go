@@ -3,6 +3,7 @@ package promote
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -13,8 +14,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	"crypto/tls"
 )
 
 // maxBody bounds every answer of a registry. Manifests are at most 4 MiB by the
@@ -25,6 +24,7 @@ const maxBody = 4 << 20
 type timing struct {
 	try        time.Duration // one try of a read
 	write      time.Duration // the answer to one write
+	record     time.Duration // all of writing a record, or proving it listed
 	answer     time.Duration // the same, once the run was cancelled
 	backoff    time.Duration // before the second try; doubles
 	backoffMax time.Duration // and the most of a Retry-After that is honoured
@@ -40,7 +40,7 @@ type timing struct {
 // standard are the bounds of design.md: a PUT in flight gets 3 s after a cancel
 // and everything together 6 s, a registry may lag 30 s.
 var standard = timing{
-	try: 10 * time.Second, write: 20 * time.Second, answer: 3 * time.Second,
+	try: 10 * time.Second, write: 15 * time.Second, record: 20 * time.Second, answer: 3 * time.Second,
 	backoff: 250 * time.Millisecond, backoffMax: 5 * time.Second, tries: 4,
 	lag: 30 * time.Second, poll: 50 * time.Millisecond, pollMax: 2 * time.Second,
 	cancel: 6 * time.Second, overtime: 45 * time.Second, fresh: 5 * time.Second,
@@ -93,10 +93,11 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 // once is one try. The body is read whole, so that a truncated one counts as no
 // answer.
 func (w *wire) once(req *http.Request, read bool) (*http.Response, error) {
-	ctx, cancel := req.Context(), context.CancelFunc(func() {})
+	bound := w.t.write
 	if read {
-		ctx, cancel = context.WithTimeout(ctx, w.t.try)
+		bound = w.t.try
 	}
+	ctx, cancel := context.WithTimeout(req.Context(), bound)
 	defer cancel()
 	out := req.Clone(ctx)
 	if req.GetBody != nil {
@@ -140,9 +141,10 @@ func again(resp *http.Response, err error) bool {
 	}
 	var large *tooLarge
 	var cert *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError // https was tried first on a registry that speaks plain http
 	var dns *net.DNSError
 	switch {
-	case errors.As(err, &large), errors.As(err, &cert), errors.Is(err, http.ErrSchemeMismatch):
+	case errors.As(err, &large), errors.As(err, &cert), errors.As(err, &plain):
 		return false
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return false

@@ -71,13 +71,15 @@ func (w *world) publish(b sim.Build) map[string]string {
 }
 
 // config is for both images, with the account's credential.
-func (w *world) config() Config {
+func (w *world) config() Config { return w.configAt(w.Host()) }
+
+func (w *world) configAt(host string) Config {
 	c := Config{
 		SourceTag: "staging-{sha}", TargetTag: "latest", Username: user.Username, Password: secret.New(user.Password),
 		Origin: Origin{Tool: "canary-verify/test", RunURL: "https://forge.example/run/1", Actor: "ada"}, Transport: sim.Transport(),
 	}
 	for _, app := range apps {
-		c.Images = append(c.Images, w.Host()+"/"+app)
+		c.Images = append(c.Images, host+"/"+app)
 	}
 	return c
 }
@@ -93,15 +95,24 @@ func (w *world) promoter(change ...func(*Config)) *Promoter {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p.t = brisk
+	p.t = calm
 	return p
 }
 
+// calm are bounds for tests that go well: nothing waits for them, on however
+// slow a machine.
+var calm = func() timing {
+	t := brisk
+	t.try, t.write, t.record, t.lag = 20*time.Second, 20*time.Second, 20*time.Second, 20*time.Second
+	t.backoffMax = time.Second
+	return t
+}()
+
 // brisk are bounds for tests that wait for them.
 var brisk = timing{
-	try: 200 * time.Millisecond, write: 300 * time.Millisecond, answer: 100 * time.Millisecond,
+	try: 150 * time.Millisecond, write: 200 * time.Millisecond, record: 300 * time.Millisecond, answer: 100 * time.Millisecond,
 	backoff: time.Millisecond, backoffMax: 5 * time.Millisecond, tries: 3,
-	lag: 400 * time.Millisecond, poll: time.Millisecond, pollMax: 10 * time.Millisecond,
+	lag: 300 * time.Millisecond, poll: time.Millisecond, pollMax: 10 * time.Millisecond,
 	cancel: 600 * time.Millisecond, overtime: 2 * time.Second, fresh: time.Minute,
 }
 
