@@ -13,5 +13,5 @@ func maxSockets() int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 256
 	}
-	return socketsWithin(uint64(limit.Cur))
+	return socketsWithin(uint64(limit.Cur)) //nolint:unconvert // signed on some systems
 }

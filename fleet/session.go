@@ -123,7 +123,7 @@ func (s *Session) do(ctx context.Context, r Request, retries int) (*Response, er
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
 	// What it returns says less than what the last try left in c.
-	_, err = client.Do(req)
+	_, err = client.Do(req) //nolint:bodyclose // the try has read and closed it
 	if c.away {
 		s.tenancy.owe()
 	}

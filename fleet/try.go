@@ -111,7 +111,7 @@ func (t *try) send(ctx context.Context, req *http.Request) (*Response, error) {
 			connected()
 		},
 	})
-	resp, err := t.session.fleet.transport.RoundTrip(req.WithContext(ctx))
+	resp, err := t.session.fleet.transport.RoundTrip(req.WithContext(ctx)) //nolint:bodyclose // closed by what reads it
 	if err != nil {
 		return nil, err
 	}

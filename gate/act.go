@@ -14,7 +14,7 @@ func (r *run) act(ctx context.Context, v Verdict) {
 	case Red:
 		r.restoreCanary()
 		r.phase("records")
-		r.promoter.Reject(r.late, r.moves, r.decision(r.report.Reason)) //nolint:contextcheck // see grace
+		r.promoter.Reject(r.late, r.moves, r.decision(r.report.Reason)) //nolint:contextcheck // see Grace
 	default:
 		r.restoreCanary()
 	}

@@ -30,7 +30,7 @@ type run struct {
 	observer Observer
 	report   *Report
 	moves    *promote.Plan   // nil until the candidate is known
-	late     context.Context // for putting things back; see grace
+	late     context.Context // for putting things back; see Grace
 	// preflightFailed is why a move would fail; nil: nothing is known against it.
 	preflightFailed error
 }
@@ -45,7 +45,7 @@ func (g *Gate) Run(ctx context.Context) *Report {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, g.plan.Deadline, ErrDeadline)
 	defer cancel()
-	late, done := grace(ctx)
+	late, done := Grace(ctx)
 	defer done()
 	r.late = late
 	r.guarded(ctx)
@@ -161,10 +161,11 @@ func (r *run) clean(text string) string {
 	return untrusted.Line(r.plan.Redact.Redact(text), maxLine)
 }
 
-// grace returns a context for putting things back. It outlives ctx: after a
-// cancel by what a runner leaves us, counted from the cancel and for everything
-// together; after the deadline by as long as a registry may need.
-func grace(ctx context.Context) (context.Context, context.CancelFunc) {
+// Grace returns a context for what is still to be done once ctx has ended:
+// putting things back, and telling. It outlives ctx: after a cancel by what a
+// runner leaves us, 6 s counted from the cancel and for everything together;
+// after the deadline by as long as a registry may need.
+func Grace(ctx context.Context) (context.Context, context.CancelFunc) {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		budget := cancelBudget

@@ -53,7 +53,7 @@ type Run struct {
 }
 
 // A Phase is one stretch of the run, for the timeline. Name is one of
-// "candidate", "canary tag", "rollout", "smoke", "identity", "promote",
+// "candidate", "canary tag", "rollout", "smoke", "identity", "verdict", "promote",
 // "restore", "records", "rollback", "history".
 type Phase struct {
 	Name     string    `json:"name"`

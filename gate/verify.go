@@ -23,7 +23,8 @@ func (r *run) verify(ctx context.Context) {
 	r.report.IdentityProven = proven(e)
 	verdict, reason := judge(e)
 	r.decide(verdict, reason)
-	r.log("verdict: %s: %s", verdict, reason)
+	r.phase("verdict")
+	r.log("%s: %s", verdict, reason)
 	if ctx.Err() != nil {
 		r.draft()
 	}

@@ -1,6 +1,7 @@
 package smoke
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -55,9 +56,7 @@ func (x *expectation) test(e *evaluation) *finding {
 			continue
 		}
 		f := &finding{clause: clause}
-		if limit, ok := err.(*limitError); ok {
-			f.limit = limit
-		}
+		_ = errors.As(err, &f.limit)
 		if err != nil {
 			f.reason = err.Error()
 		}

@@ -109,11 +109,13 @@ func (c *Command) execute(ctx context.Context, s *session) int {
 	for _, w := range s.warnings {
 		c.face.Warn(w)
 	}
+	late, done := gate.Grace(ctx)
+	defer done()
 	status := startStatus(ctx, s)
 	report := s.gate.Run(ctx)
 	report.Warnings = append(append([]string{}, s.warnings...), report.Warnings...)
 	code := c.face.conclude(s, report)
-	if warning := status.finish(report); warning != "" { //nolint:contextcheck // it is told after a cancel too
+	if warning := status.finish(late, report); warning != "" {
 		c.face.Warn(warning)
 	}
 	return code

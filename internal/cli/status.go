@@ -10,14 +10,13 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/summary"
 )
 
-// statusBudget bounds the last commit status. It is the last thing of a run,
-// and under a cancel the runner gives no more.
+// statusBudget bounds the last commit status. It is the last thing of a run.
 const statusBudget = 5 * time.Second
 
 // A commitStatus is the mark on the commit. It never changes a verdict.
 type commitStatus struct {
 	session *session
-	pending chan error // nil: there is nothing to report to
+	pending chan struct{} // closed when the first status is out; nil: there is no forge
 }
 
 // startStatus sets the status to pending, beside the run.
@@ -26,9 +25,11 @@ func startStatus(ctx context.Context, s *session) *commitStatus {
 	if s.forge == nil || s.plan.SHA == "" || !s.plan.Mode.Judges() {
 		return status
 	}
-	status.pending = make(chan error, 1)
+	status.pending = make(chan struct{})
 	go func() {
-		status.pending <- s.forge.SetStatus(ctx, s.plan.SHA, forge.Status{
+		defer close(status.pending)
+		// Whatever becomes of it, the last status tells more.
+		_ = s.forge.SetStatus(ctx, s.plan.SHA, forge.Status{
 			State: forge.Pending, Context: status.context(), TargetURL: s.plan.Origin.URL,
 			Description: "waiting for the canary tenants",
 		})
@@ -39,13 +40,14 @@ func startStatus(ctx context.Context, s *session) *commitStatus {
 // context is the name under which forges list the status.
 func (c *commitStatus) context() string { return "canary-verify/" + c.session.plan.Promote.TargetTag }
 
-// finish sets the last status and returns a warning when that failed.
-func (c *commitStatus) finish(report *gate.Report) string {
+// finish sets the last status and returns a warning when that failed. The
+// context is one that outlives the run.
+func (c *commitStatus) finish(ctx context.Context, report *gate.Report) string {
 	if c.pending == nil {
 		return ""
 	}
-	_ = <-c.pending // whatever became of it, the last status tells more
-	ctx, cancel := context.WithTimeout(context.Background(), statusBudget)
+	<-c.pending
+	ctx, cancel := context.WithTimeout(ctx, statusBudget)
 	defer cancel()
 	err := c.session.forge.SetStatus(ctx, report.SHA, forge.Status{
 		State: stateOf(report), Context: c.context(), TargetURL: c.session.plan.Origin.URL,

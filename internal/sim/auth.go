@@ -121,7 +121,7 @@ func (r *Registry) bearer(req *http.Request) *Answer {
 	}
 	header := fmt.Sprintf(`Bearer realm="%s/token",service="simulated registry"`, r.URL())
 	if asked != "" {
-		header += fmt.Sprintf(`,scope="%s"`, asked)
+		header += fmt.Sprintf(`,scope=%q`, asked)
 	}
 	if known {
 		header += `,error="insufficient_scope"`

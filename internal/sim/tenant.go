@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// OldBuild, given as a commit, stands for a build from before /buildinfo: the
+// OldBuild is what, given as a commit, stands for a build from before /buildinfo: the
 // route does not exist.
 const OldBuild = "old build"
 
