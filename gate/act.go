@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
 )
 
@@ -143,7 +144,11 @@ func (r *run) promote(ctx context.Context) {
 		r.decideError(None, err)
 		return
 	}
-	r.decide(None, "promoted by hand")
+	if r.plan.Promote.DryRun {
+		r.decide(None, "would be promoted by hand")
+	} else {
+		r.decide(None, "promoted by hand")
+	}
 	r.moveTarget(ctx, None)
 }
 
@@ -204,11 +209,16 @@ func (r *run) history(ctx context.Context) {
 // status is the mode: one question to every tenant.
 func (r *run) status(ctx context.Context) {
 	r.phase("rollout")
-	rollouts := r.fleet.Probe(ctx, r.waitOptions(r.plan.SHA))
+	rollouts := make([]fleet.Rollout, len(r.plan.Tenants)) // unknown, all of them
+	if r.identity() {
+		rollouts = r.fleet.Probe(ctx, r.waitOptions(r.plan.SHA))
+	} else {
+		r.warn("no tenant was asked: version-path is none, so the fleet can't tell its commit")
+	}
 	current := 0
 	for i, now := range rollouts {
 		r.report.Tenants[i].Rollout = rolloutOf(now)
-		if now.State.String() == "current" {
+		if now.State == fleet.Current {
 			current++
 		}
 	}

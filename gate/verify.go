@@ -20,6 +20,9 @@ func (r *run) verify(ctx context.Context) {
 		Checks: e.checks, Warnings: r.plan.Suite.Warnings,
 	}
 	r.gather(ctx, &e)
+	if ctx.Err() != nil {
+		e.doubt = cause(ctx) // whatever it broke on its way: this is why
+	}
 	r.report.IdentityProven = proven(e)
 	verdict, reason := judge(e)
 	r.decide(verdict, reason)
@@ -65,15 +68,8 @@ func (r *run) gather(ctx context.Context, e *evidence) {
 		e.doubt = err
 	}
 	r.judgePreflight(<-preflight, e)
-	if ctx.Err() != nil || e.refused != nil {
-		e.doubt = cause(ctx)
-		return
-	}
-	if r.smoke(ctx, e) {
+	if ctx.Err() == nil && e.refused == nil && r.smoke(ctx, e) {
 		r.confirm(ctx, e)
-	}
-	if ctx.Err() != nil {
-		e.doubt = cause(ctx)
 	}
 }
 
