@@ -37,6 +37,7 @@ var costs = []cost{
 	{"HEAD /v2/{app}/manifests/latest", "the target still is what was judged"},
 	{"POST /v2/{app}/blobs/uploads/", "the record's payload, beside those two"},
 	{"PUT /v2/{app}/manifests/*", "the record, ahead of the move"},
+	{"HEAD /v2/{app}/manifests/latest", "the target once more, beside the record: another gate may be at work"},
 	{"PUT /v2/{app}/manifests/latest", "the move"},
 	{"HEAD /v2/{app}/manifests/latest", "the move, read back after both were written"},
 }
@@ -159,7 +160,8 @@ func TestNothingWaitsBetweenVerdictAndMove(t *testing.T) {
 			}
 		}
 	}
-	if want := []string{"PUT /v2/org/platform/manifests/*", "PUT /v2/org/platform/manifests/latest"}; !slices.Equal(before, want) {
+	slices.Sort(before[:min(2, len(before))]) // both at once
+	if want := []string{"HEAD /v2/org/platform/manifests/latest", "PUT /v2/org/platform/manifests/*", "PUT /v2/org/platform/manifests/latest"}; !slices.Equal(before, want) {
 		t.Errorf("up to the move: %q, want %q", before, want)
 	}
 }

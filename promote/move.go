@@ -35,6 +35,11 @@ import (
 //     tell, this gate gives way: its other tags go back, and the report names
 //     where each points. All tags are read after the last of them was written,
 //     so that at least the gate that lost a tag tells of it.
+//   - The last look at a tag before its move is one round trip ahead of the write,
+//     and the read-back is one round trip behind it. So when a gate with an older
+//     commit writes over a newer one, the newer one's gate still looks, and writes
+//     again. That holds as far as both gates' round trips are alike: by what they
+//     differ, an older commit may still land unseen.
 //   - A tag that was absent goes back by being deleted, by its name and never by
 //     digest. If the registry can't, that is told.
 type move struct {

@@ -161,30 +161,81 @@ func (p *Promoter) Promote(ctx context.Context, plan *Plan, d Decision) error {
 		drafts = p.drafts(ctx, plan, d, p.greenEvent(plan))
 	}
 	plan.work.prepared = nil
-	listed := p.attach(ctx, plan, drafts)
+	listed, err := p.record(ctx, plan, drafts)
+	if err != nil {
+		return err
+	}
 	return p.carryOut(ctx, plan, listed)
 }
 
-// attach writes the records whose payloads were uploaded, and returns what
-// proves that they are listed. What can't be written is a warning.
-func (p *Promoter) attach(ctx context.Context, plan *Plan, drafts []*draft) []func(context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, p.t.record)
+// record writes the records whose payloads were uploaded and, beside the last
+// request of each, looks at the target once more: between that look and the move
+// there is then no more time than one round trip, which is what the read-back of
+// another gate takes too (see move.go). It returns what proves that the records
+// are listed.
+func (p *Promoter) record(ctx context.Context, plan *Plan, drafts []*draft) ([]func(context.Context) error, error) {
+	looks := make([]look, len(plan.Images))
+	listed := p.attach(ctx, plan, drafts, func(i int) {
+		if plan.Images[i].State != Already {
+			looks[i] = p.lookAgain(ctx, plan, i)
+		}
+	})
+	err := each(len(looks), func(i int) error {
+		if looks[i].stale() {
+			looks[i] = p.lookAgain(ctx, plan, i)
+		}
+		return looks[i].err
+	})
+	return listed, err
+}
+
+// A look is the last one at a target before it moves.
+type look struct {
+	began time.Time
+	took  time.Duration
+	err   error
+}
+
+// lookAgain holds a target against what it pointed at when the run began.
+func (p *Promoter) lookAgain(ctx context.Context, plan *Plan, i int) look {
+	image, w := &plan.Images[i], plan.work.images[i]
+	l := look{began: time.Now()}
+	now, err := w.sure(ctx, image.Target, image.Previous)
+	l.took, l.err = time.Since(l.began), err
+	if err == nil {
+		image.Now = now
+		l.err = moved(image.Image, image.Target, image.Previous, now, "somebody else moves this tag; run again")
+	}
+	return l
+}
+
+// stale reports whether so much time has passed since the look that another gate
+// could have moved the tag and read it back in between.
+func (l look) stale() bool {
+	return !l.began.IsZero() && l.err == nil && time.Since(l.began) > l.took+l.took/2+20*time.Millisecond
+}
+
+// attach writes the records whose payloads were uploaded, runs beside with the
+// last request of each, and returns what proves that they are listed. What can't
+// be written is a warning.
+func (p *Promoter) attach(ctx context.Context, plan *Plan, drafts []*draft, beside func(i int)) []func(context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, p.t.record)
 	defer cancel()
 	listed := make([]func(context.Context) error, len(drafts))
 	faults := all(len(drafts), func(i int) error {
-		d := drafts[i]
-		if d == nil {
-			return nil
-		}
-		w := plan.work.images[i]
-		if d.err != nil {
-			return d.err
-		}
-		done, err := w.attach(ctx, subjectOf(d.subject), d.record, d.payload)
-		if err == nil {
-			listed[i] = done.listed
-		}
-		return err
+		rec, err := drafts[i].begin(bounded, plan.work.images[i])
+		return together(
+			func() error { beside(i); return nil },
+			func() error {
+				if err != nil || rec.last == nil {
+					return err
+				}
+				if err = rec.last(bounded); err == nil {
+					listed[i] = rec.listed
+				}
+				return err
+			},
+		)
 	})
 	for i, err := range faults {
 		if err != nil {
@@ -192,6 +243,22 @@ func (p *Promoter) attach(ctx context.Context, plan *Plan, drafts []*draft) []fu
 		}
 	}
 	return listed
+}
+
+// begin writes a record up to its last request; nothing where none is due.
+func (d *draft) begin(ctx context.Context, w *imageWork) (writing, error) {
+	if d == nil || d.err != nil {
+		return writing{}, d.fault()
+	}
+	return w.attach(ctx, subjectOf(d.subject), d.record, d.payload)
+}
+
+// fault is why a payload could not be uploaded.
+func (d *draft) fault() error {
+	if d == nil {
+		return nil
+	}
+	return d.err
 }
 
 // carryOut moves the targets, and has the records proven listed beside that.
@@ -256,7 +323,7 @@ func (p *Promoter) Reject(ctx context.Context, plan *Plan, d Decision) {
 		return
 	}
 	drafts := p.drafts(ctx, plan, d, Rejected)
-	for i, prove := range p.attach(ctx, plan, drafts) {
+	for i, prove := range p.attach(ctx, plan, drafts, func(int) {}) {
 		if prove == nil {
 			continue
 		}

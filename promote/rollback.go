@@ -381,27 +381,15 @@ func (b *rollback) check(ctx context.Context) error {
 // move writes the records and moves the targets.
 func (b *rollback) move(ctx context.Context) error {
 	left, gone := b.drafts()
-	err := together(
+	_ = together(
 		func() error { b.upload(ctx, b.plan, left); return nil },
 		func() error { b.upload(ctx, b.plan, gone); return nil },
-		func() error {
-			return each(len(b.repos), func(i int) error {
-				image := b.plan.Images[i]
-				now, err := b.repos[i].sure(ctx, image.Target, image.Previous)
-				if err != nil {
-					return err
-				}
-				return moved(image.Image, image.Target, image.Previous, now, "somebody else moves this tag; run again")
-			})
-		},
 	)
+	listed := b.attach(ctx, b.plan, left, func(int) {})
+	more, err := b.record(ctx, b.plan, gone)
 	if err != nil {
 		return err
 	}
-	// One after the other: both change the same list where an image is on both
-	// sides of a rollback.
-	listed := b.attach(ctx, b.plan, left)
-	more := b.attach(ctx, b.plan, gone)
 	for i := range listed {
 		listed[i] = inTurn(listed[i], more[i])
 	}

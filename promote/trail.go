@@ -183,19 +183,23 @@ func (r *repository) readAll(ctx context.Context, entries []entry, digest string
 	return recs, nil
 }
 
-// A written record is one that is in the registry; listed proves that it is
-// also found there.
-type written struct {
+// A writing is a record half written: last makes it found, listed proves that it
+// is, and mends the list where another writer overtook.
+type writing struct {
+	last   func(ctx context.Context) error
 	listed func(ctx context.Context) error
 }
 
-// attach writes a record whose blobs are there. Where there is no referrers API
-// it also changes the list behind the fallback tag.
-func (r *repository) attach(ctx context.Context, of v1.Descriptor, rec Record, payload []byte) (written, error) {
+// attach writes a record whose blobs are there, up to the last request. That is
+// the record itself where the registry lists referrers, else the list behind the
+// fallback tag.
+func (r *repository) attach(ctx context.Context, of v1.Descriptor, rec Record, payload []byte) (writing, error) {
 	m := artifact(of, rec, payload)
-	done := written{listed: func(context.Context) error { return nil }}
 	if !r.noListing.Load() {
-		return done, r.store(ctx, m.digest, m)
+		return writing{
+			last:   func(ctx context.Context) error { return r.store(ctx, m.digest, m) },
+			listed: func(context.Context) error { return nil },
+		}, nil
 	}
 	// Reading the list does not need the record to be there; listing it does.
 	var list *manifest
@@ -203,14 +207,10 @@ func (r *repository) attach(ctx context.Context, of v1.Descriptor, rec Record, p
 		func() error { return r.store(ctx, m.digest, m) },
 		func() (err error) { list, _, err = r.fallback(ctx, rec.Digest); return err },
 	)
-	if err != nil {
-		return done, err
-	}
-	if err := r.list(ctx, rec, m, list); err != nil {
-		return done, err
-	}
-	done.listed = func(ctx context.Context) error { return r.relist(ctx, rec, m) }
-	return done, nil
+	return writing{
+		last:   func(ctx context.Context) error { return r.list(ctx, rec, m, list) },
+		listed: func(ctx context.Context) error { return r.relist(ctx, rec, m) },
+	}, err
 }
 
 // list adds a record to the list behind the fallback tag.

@@ -1,0 +1,90 @@
+package promote
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestTwoGates lets two gates with different commits work on the same targets at
+// once, with every offset between them that makes a difference, over a network
+// whose round trip is the same for both. At the end no target is split without
+// one of them having told so, and no older commit lies on a newer one that was
+// told as promoted.
+func TestTwoGates(t *testing.T) {
+	const trip = 40 * time.Millisecond
+	for offset := -12 * trip; offset <= 12*trip; offset += trip / 4 {
+		// Neither lands at the very same moment: the order would be chance.
+		for _, skew := range []time.Duration{3 * time.Millisecond, 7 * time.Millisecond} {
+			t.Run(fmt.Sprintf("%v+%v", offset, skew), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { twoGates(t, trip, offset+skew) })
+			})
+		}
+	}
+}
+
+// A gateRun is what became of one of two gates.
+type gateRun struct {
+	sha  string
+	plan *Plan
+	err  error
+}
+
+func twoGates(t *testing.T, trip, offset time.Duration) {
+	m := newMemory()
+	older, newer := m.promoter(t), m.promoter(t)
+	m.before = func(req *http.Request) *http.Response { pause(req.Context(), trip/2); return nil }
+	m.after = func(req *http.Request) { pause(req.Context(), trip/2) }
+	runs := []*gateRun{{sha: newSHA}, {sha: topSHA}}
+	var wg sync.WaitGroup
+	for i, p := range []*Promoter{older, newer} {
+		wg.Go(func() {
+			if wait := max(0, offset*time.Duration(2*i-1)); wait > 0 {
+				time.Sleep(wait)
+			}
+			w := &world{}
+			runs[i].plan, runs[i].err = w.verify(t.Context(), p, runs[i].sha)
+		})
+	}
+	wg.Wait()
+	m.before, m.after = nil, nil
+	now := []string{m.revision(apps[0], "latest"), m.revision(apps[1], "latest")}
+	var failed *MoveError
+	told := errors.As(runs[0].err, &failed) || errors.As(runs[1].err, &failed)
+	if now[0] != now[1] && !told {
+		t.Errorf("the targets are split (%s, %s) and nobody told: %v; %v", short(now[0]), short(now[1]), runs[0].err, runs[1].err)
+	}
+	for i, sha := range now {
+		if runs[1].err == nil && sha != topSHA {
+			t.Errorf("%s is at %s, though the newer one was told as promoted; the older gate says: %v", apps[i], short(sha), runs[0].err)
+		}
+		if runs[0].err == nil && sha == oldSHA {
+			t.Errorf("%s is at the former commit, though the older gate told it as promoted", apps[i])
+		}
+	}
+	if testing.Verbose() {
+		t.Logf("%s %s; older: %v; newer: %v", short(now[0]), short(now[1]), brief(runs[0].err), brief(runs[1].err))
+	}
+}
+
+// brief is the kind of an error.
+func brief(err error) string {
+	var failed *MoveError
+	var refused *RefusedError
+	switch {
+	case err == nil:
+		return "promoted"
+	case errors.As(err, &refused):
+		return "refused"
+	case errors.As(err, &failed):
+		return "failed"
+	case strings.Contains(err.Error(), "somebody else"):
+		return "somebody else"
+	}
+	return err.Error()
+}
