@@ -75,11 +75,12 @@ func New(tenants []Tenant, cfg Config) (*Fleet, error) {
 	f := &Fleet{config: cfg, transport: cfg.Transport, slots: make(chan struct{}, cfg.Concurrency), doors: map[string]*door{}, wrong: "wrong-" + rand.Text()}
 	if f.transport == nil {
 		// Half of the descriptors for requests, half for idle connections.
-		sockets := min(perTenant*cfg.Concurrency, max(1, maxSockets()/2))
+		files := maxSockets()
+		sockets := min(perTenant*cfg.Concurrency, max(1, files/2))
 		if sockets < perTenant*cfg.Concurrency {
 			f.sockets = make(chan struct{}, sockets)
 		}
-		f.own = newTransport(cfg, sockets)
+		f.own = newTransport(cfg, sockets, files)
 		f.transport = f.own
 	}
 	f.sessions = make([]*Session, len(tenants))
@@ -114,10 +115,14 @@ func (f *Fleet) Close() {
 // newTransport returns the one transport that all sessions share: connections,
 // buffers and resumable TLS sessions of a large fleet then have one bound. That
 // a session reaches its own tenant alone is the business of the session.
-func newTransport(cfg Config, idle int) *http.Transport {
-	return &http.Transport{
+func newTransport(cfg Config, idle, files int) *http.Transport {
+	bound := &budget{
+		dialer: net.Dialer{Timeout: cfg.RequestTimeout, KeepAlive: 15 * time.Second},
+		files:  make(chan struct{}, files),
+	}
+	transport := &http.Transport{
 		Proxy:       quietProxy(cfg.Proxy),
-		DialContext: (&net.Dialer{Timeout: cfg.RequestTimeout, KeepAlive: 15 * time.Second}).DialContext,
+		DialContext: bound.dial,
 		TLSClientConfig: &tls.Config{
 			MinVersion: tls.VersionTLS12,
 			RootCAs:    cfg.RootCAs,
@@ -139,6 +144,8 @@ func newTransport(cfg Config, idle int) *http.Transport {
 			return nil
 		},
 	}
+	bound.closeIdle = transport.CloseIdleConnections
+	return transport
 }
 
 // A proxyRefusal is the status with which a proxy refused a tunnel.
