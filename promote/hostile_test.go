@@ -1,0 +1,262 @@
+package promote
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/secret"
+)
+
+// serveManifest has one tag of the first image answer with these bytes.
+func (w *world) serveManifest(tag, mediaType string, raw []byte) {
+	w.Inject(sim.Injection{Method: http.MethodGet, Path: "/platform/manifests/" + tag + "$", Do: sim.Give(sim.Answer{
+		Status: http.StatusOK, Header: http.Header{"Content-Type": {mediaType}}, Body: raw,
+	})})
+}
+
+const (
+	ociIndex    = "application/vnd.oci.image.index.v1+json"
+	ociManifest = "application/vnd.oci.image.manifest.v1+json"
+)
+
+// TestHostileManifests are refused clearly, and in bounds.
+func TestHostileManifests(t *testing.T) {
+	child := `{"mediaType":"` + ociManifest + `","digest":"sha256:` + strings.Repeat("a", 64) + `","size":1}`
+	for _, tt := range []struct {
+		name, mediaType string
+		raw             []byte
+		want            string
+	}{
+		{"over 4 MiB", ociManifest, bytes.Repeat([]byte(" "), maxBody+1), "larger than 4 MiB"},
+		{"a hundred thousand children", ociIndex, []byte(`{"schemaVersion":2,"manifests":[` + strings.Repeat(`{"size":1},`, 99999) + `{"size":1}]}`), "100000 manifests"},
+		{"not JSON", ociManifest, []byte("<html>"), "not what it should be"},
+		{"schema 1", "application/vnd.docker.distribution.manifest.v1+prettyjws", []byte(`{"schemaVersion":1,"fsLayers":[]}`), "schema version 1"},
+		{"nothing", "text/html", []byte(`{"schemaVersion":2}`), "no manifest's media type"},
+		{"two types", ociManifest, []byte(`{"schemaVersion":2,"mediaType":"` + ociIndex + `","manifests":[` + child + `]}`), "calls itself"},
+		{"index with a config", ociIndex, []byte(`{"schemaVersion":2,"config":{"mediaType":"x"},"manifests":[]}`), "does not fit"},
+		{"child that is missing", ociIndex, []byte(`{"schemaVersion":2,"manifests":[` + child + `]}`), "the registry lacks it"},
+		{"config that is huge", ociManifest, []byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:` + strings.Repeat("a", 64) + `","size":9999999999},"layers":[]}`), "at most"},
+		{"config that is missing", ociManifest, []byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:` + strings.Repeat("a", 64) + `","size":2},"layers":[]}`), "404"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, sim.RegistryConfig{})
+			w.serveManifest("staging-4c1d56e", tt.mediaType, tt.raw)
+			_, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
+			var refused *RefusedError
+			if err == nil || errors.As(err, &refused) || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 2000 {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestIndexThatNamesItself can only come from a registry that lies about
+// digests: it is not believed.
+func TestIndexThatNamesItself(t *testing.T) {
+	w := newWorld(t, sim.RegistryConfig{})
+	digest := "sha256:" + strings.Repeat("c", 64)
+	raw := []byte(`{"schemaVersion":2,"manifests":[{"mediaType":"` + ociIndex + `","digest":"` + digest + `","size":1}]}`)
+	w.serveManifest("(staging-4c1d56e|"+digest+")", ociIndex, raw)
+	_, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
+	if err == nil || !strings.Contains(err.Error(), "have the digest") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestDeepIndex is a chain of indexes that is longer than any real one.
+func TestDeepIndex(t *testing.T) {
+	w := newWorld(t, sim.RegistryConfig{})
+	r := w.repository(apps[0])
+	m, err := r.manifest(t.Context(), "staging-4c1d56e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range maxDepth + 1 {
+		raw := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, ociIndex, m.mediaType, m.digest, len(m.raw))
+		if m, err = parseManifest(ociIndex, raw); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.put(t.Context(), m.digest, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.origin(t.Context(), m); err == nil || !strings.Contains(err.Error(), "deep") {
+		t.Errorf("origin: %v", err)
+	}
+	if err := r.complete(t.Context(), m, 1); err == nil || !strings.Contains(err.Error(), "deep") {
+		t.Errorf("complete: %v", err)
+	}
+}
+
+// TestForeignTextIsSanitised lets a registry write commands into labels and
+// errors.
+func TestForeignTextIsSanitised(t *testing.T) {
+	w := newWorld(t, sim.RegistryConfig{})
+	w.publish(sim.Build{SHA: newSHA, Tag: "staging-4c1d56e", Labels: map[string]string{sim.LabelRevision: "\n::error::\x1b[31mboom"}})
+	plan, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
+	if err == nil || strings.ContainsAny(err.Error()+plan.Images[0].Revision, "\n\x1b") {
+		t.Errorf("%q, %q", err, plan.Images[0].Revision)
+	}
+	w.Inject(sim.Injection{Path: "/manifests/latest", Do: sim.Give(sim.Answer{Status: 418, Body: []byte("\n::set-output name=verdict::green\n" + user.Password)})})
+	_, err = w.promoter().Resolve(t.Context(), newSHA, ForVerify)
+	if err == nil || strings.Contains(err.Error(), "\n::") || strings.Contains(err.Error(), user.Password) {
+		t.Errorf("%q", err)
+	}
+}
+
+// TestRefusedCredentials names the right that is missing, and never the secret.
+func TestRefusedCredentials(t *testing.T) {
+	reader := sim.Account{Username: "reader", Password: "only-reads-nothing-else", ReadOnly: true}
+	for name, auth := range map[string]sim.AuthKind{"token": sim.TokenAuth, "basic": sim.BasicAuth} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, sim.RegistryConfig{Auth: auth, Accounts: []sim.Account{user, reader}, Referrers: true})
+			check := func(err error, want ...string) {
+				t.Helper()
+				if err == nil {
+					t.Fatal("no error")
+				}
+				for _, s := range want {
+					if !strings.Contains(err.Error(), s) {
+						t.Errorf("%q does not say %q", err, s)
+					}
+				}
+				for _, hidden := range []string{reader.Password, user.Password, base64.StdEncoding.EncodeToString([]byte(reader.Username + ":" + reader.Password))} {
+					if strings.Contains(err.Error(), hidden) {
+						t.Errorf("%q shows a credential", err)
+					}
+				}
+			}
+			as := func(username, password string) func(*Config) {
+				return func(c *Config) { c.Username, c.Password = username, secret.New(password) }
+			}
+			// A credential that may not push: everything but the move is possible.
+			p := w.promoter(as(reader.Username, reader.Password))
+			plan, err := p.Resolve(t.Context(), newSHA, ForVerify)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = p.Preflight(t.Context(), plan)
+			check(err, "401", "packages: write", "package write", w.Host()+"/org/platform")
+			var failed *MoveError
+			if !errors.As(err, &failed) {
+				t.Errorf("%T", err)
+			}
+			check(p.Promote(t.Context(), plan, green), "401", "packages: write")
+			w.same("latest", "staging-1f0c7be")
+			// A wrong password, and none.
+			_, err = w.promoter(as(user.Username, "wrong-wrong-wrong")).Resolve(t.Context(), newSHA, ForVerify)
+			check(err, "401", "registry-password")
+			_, err = w.promoter(as("", "")).Resolve(t.Context(), newSHA, ForVerify)
+			check(err, "401", "no credential", "DOCKER_CONFIG")
+		})
+	}
+}
+
+// TestGHCRHint is for the one registry whose rights have another name.
+func TestGHCRHint(t *testing.T) {
+	p, err := New(Config{Images: []string{"ghcr.io/org/app"}, SourceTag: "{sha}", TargetTag: "latest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hint := p.repos[0].hint(403, true); !strings.Contains(hint, "packages: write") || strings.Contains(hint, "Gitea") {
+		t.Error(hint)
+	}
+}
+
+// TestTokenAnswerIsNotShown is a token server whose answer holds a secret but no
+// token.
+func TestTokenAnswerIsNotShown(t *testing.T) {
+	w := newWorld(t, sim.RegistryConfig{Auth: sim.TokenAuth})
+	w.Inject(sim.Injection{Path: "^/token", Do: sim.Give(sim.Answer{Status: 200, Body: []byte(`{"refresh_token":"top-secret-refresh"}`)})})
+	_, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
+	if err == nil || strings.Contains(err.Error(), "top-secret-refresh") || !strings.Contains(err.Error(), "no token") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestTokenThatExpires is replaced on the way, also for a request with a body.
+func TestTokenThatExpires(t *testing.T) {
+	w := newWorld(t, sim.RegistryConfig{Auth: sim.TokenAuth, CheckBlobs: true})
+	in := w.Inject(sim.Injection{Method: http.MethodPut, Path: "/manifests/latest", Times: 2, Do: sim.Status(401,
+		"WWW-Authenticate", `Bearer realm="`+w.URL()+`/token",service="simulated registry",scope="repository:org/platform:pull,push",error="invalid_token"`)})
+	w.must(newSHA)
+	if in.Hits() != 2 {
+		t.Errorf("%d hits", in.Hits())
+	}
+	w.same("latest", "staging-4c1d56e")
+}
+
+// TestSeveralRegistries takes the credentials from a Docker config, one for each.
+func TestSeveralRegistries(t *testing.T) {
+	a, b := newWorld(t, sim.RegistryConfig{Auth: sim.TokenAuth}), newWorld(t, sim.RegistryConfig{
+		Auth: sim.BasicAuth, Referrers: true, Accounts: []sim.Account{{Username: "other", Password: "another-password"}},
+	})
+	dir := t.TempDir()
+	config := fmt.Sprintf(`{"auths":{%q:{"auth":%q},%q:{"auth":%q}}}`,
+		a.Host(), base64.StdEncoding.EncodeToString([]byte(user.Username+":"+user.Password)),
+		b.Host(), base64.StdEncoding.EncodeToString([]byte("other:another-password")))
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_CONFIG", dir)
+	plan := a.must(newSHA, func(c *Config) {
+		c.Images = []string{a.Host() + "/" + apps[0], b.Host() + "/" + apps[1]}
+		c.Username, c.Password, c.Keychain = "", secret.Value{}, authn.DefaultKeychain
+	})
+	if got, want := a.Digest(apps[0], "latest"), plan.Images[0].Digest; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got, want := b.Digest(apps[1], "latest"), plan.Images[1].Digest; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestRedirects are followed where blobs live, and not into the runner's network.
+func TestRedirects(t *testing.T) {
+	at := func(s string) *http.Request {
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, s, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return req
+	}
+	for _, tt := range []struct {
+		from, to string
+		ok       bool
+	}{
+		{"https://ghcr.io/v2/", "https://blobs.example/x?signature=1", true},
+		{"http://127.0.0.1:5000/v2/", "http://127.0.0.1:5000/x", true},
+		{"https://ghcr.io/v2/", "http://ghcr.io/x", false},
+		{"https://ghcr.io/v2/", "https://169.254.169.254/latest/meta-data", false},
+		{"https://ghcr.io/v2/", "https://127.0.0.1/x", false},
+		{"https://ghcr.io/v2/", "https://2130706433/x", false},
+		{"https://ghcr.io/v2/", "https://0x7f000001/x", false},
+		{"https://ghcr.io/v2/", "https://10.1.2.3/x", false},
+		{"https://ghcr.io/v2/", "https://[::1]/x", false},
+		{"https://ghcr.io/v2/", "https://[fe80::1%25eth0]/x", false},
+		{"https://ghcr.io/v2/", "https://localhost/x", false},
+		{"https://ghcr.io/v2/", "https://8.8.8.8/x", true},
+	} {
+		if err := checkRedirect(at(tt.to), []*http.Request{at(tt.from)}); (err == nil) != tt.ok {
+			t.Errorf("%s → %s: %v", tt.from, tt.to, err)
+		}
+	}
+	many := []*http.Request{}
+	for range 6 {
+		many = append(many, at("https://a.example/"))
+	}
+	if checkRedirect(at("https://a.example/"), many) == nil {
+		t.Error("a sixth redirect is followed")
+	}
+}
