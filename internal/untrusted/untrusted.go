@@ -10,7 +10,6 @@
 package untrusted
 
 import (
-	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -47,9 +46,9 @@ func clean(s string, limit int, keepLines bool) string {
 		case r == '\n' || r == '\t' || r == '\r':
 			w.put(' ')
 		case r == utf8.RuneError && size <= 1:
-			w.escape(fmt.Sprintf(`\x%02x`, s[i]))
+			w.escape('x', 2, rune(s[i]))
 		case invisible(r):
-			w.escape(escape(r))
+			w.escapeRune(r)
 		default:
 			w.put(r)
 		}
@@ -97,14 +96,29 @@ func (w *writer) put(r rune) {
 	w.prev, w.last = w.last, r
 }
 
-// escape writes the visible form of an invisible character, whole or not at all.
-func (w *writer) escape(form string) {
-	if w.count+len(form) > w.limit {
+// escapeRune shows an invisible character as Go would write it in a string.
+func (w *writer) escapeRune(r rune) {
+	switch {
+	case r < 0x80:
+		w.escape('x', 2, r)
+	case r > 0xffff:
+		w.escape('U', 8, r)
+	default:
+		w.escape('u', 4, r)
+	}
+}
+
+// escape writes a backslash, a letter and the value in so many hex digits, all
+// of it or nothing.
+func (w *writer) escape(letter rune, digits int, value rune) {
+	if w.count+2+digits > w.limit {
 		w.cut()
 		return
 	}
-	for _, r := range form {
-		w.put(r)
+	w.put('\\')
+	w.put(letter)
+	for shift := 4 * (digits - 1); shift >= 0; shift -= 4 {
+		w.put(rune("0123456789abcdef"[value>>shift&0xf]))
 	}
 }
 
@@ -143,16 +157,4 @@ func invisible(r rune) bool {
 		return r < ' ' || r == 0x7f
 	}
 	return !unicode.IsPrint(r) && r != '\u00a0' || unicode.Is(unicode.Variation_Selector, r)
-}
-
-// escape shows an invisible character as Go would write it in a string.
-func escape(r rune) string {
-	switch {
-	case r < 0x80:
-		return fmt.Sprintf(`\x%02x`, r)
-	case r > 0xffff:
-		return fmt.Sprintf(`\U%08x`, r)
-	default:
-		return fmt.Sprintf(`\u%04x`, r)
-	}
 }
