@@ -141,7 +141,7 @@ func measureRegistry(ctx context.Context, b *bench) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	rounds := b.rounds(9)
+	rounds := b.rounds(5)
 	for _, images := range []int{2, 10} {
 		for i := range rounds {
 			order := slices.Clone(movers)
