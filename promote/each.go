@@ -3,13 +3,21 @@ package promote
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
 // each runs f for 0 to n-1 at once, waits for all, and joins their errors in
-// order.
+// order, the same words once.
 func each(n int, f func(i int) error) error {
-	return errors.Join(all(n, f)...)
+	seen := map[string]bool{}
+	return errors.Join(slices.DeleteFunc(all(n, f), func(err error) bool {
+		again := err == nil || seen[err.Error()]
+		if err != nil {
+			seen[err.Error()] = true
+		}
+		return again
+	})...)
 }
 
 // all is like each and returns one error for each call. A panic is an error

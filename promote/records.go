@@ -274,7 +274,7 @@ func parseListing(b []byte) ([]entry, error) {
 	}
 	var entries []entry
 	for _, d := range index.Manifests {
-		if d.ArtifactType != recordType {
+		if !isRecord(d.ArtifactType, d.Annotations) {
 			continue
 		}
 		if !hashForm.MatchString(d.Digest) {
@@ -288,6 +288,18 @@ func parseListing(b []byte) ([]entry, error) {
 	}
 	slices.SortFunc(entries, newerEntry)
 	return slices.CompactFunc(entries, func(a, b entry) bool { return a.digest == b.digest }), nil
+}
+
+// isRecord reports whether a listing means one of our records. Some registries
+// list an artifact under the type of its config, or under none.
+func isRecord(artifactType string, annotations map[string]string) bool {
+	switch artifactType {
+	case recordType:
+		return true
+	case emptyType, "":
+		return Event(annotations[eventKey]).known()
+	}
+	return false
 }
 
 // newerEntry orders records: the newest first, ties by digest.

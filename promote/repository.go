@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -37,6 +38,8 @@ type repository struct {
 
 	connecting chan struct{} // held while the handshake is made
 	client     *http.Client  // nil: no handshake yet
+	refused    error         // why the last handshake failed
+	refusedAt  time.Time     // when it did
 	noPush     error         // why the right to push was not granted; nil: it may have been
 	anonymous  atomic.Bool   // there is no credential
 	noListing  atomic.Bool   // the registry has no referrers API
@@ -76,7 +79,7 @@ func (c call) write() bool { return c.method != http.MethodGet && c.method != ht
 func (r *repository) do(ctx context.Context, c call) (*answer, error) {
 	client, err := r.connect(ctx)
 	if err != nil {
-		return nil, r.broken(c.what, c.write(), err)
+		return nil, err
 	}
 	u := c.url
 	if u == nil {
@@ -112,42 +115,57 @@ func (r *repository) do(ctx context.Context, c call) (*answer, error) {
 }
 
 // connect makes the handshake once: ping, then a token with all rights that the
-// run needs. A credential that may only pull is found out here, and is enough
-// for everything up to the move.
+// run needs. The error is a *failure; calls that waited for a handshake share it.
 func (r *repository) connect(ctx context.Context) (*http.Client, error) {
+	began := time.Now()
 	select {
 	case r.connecting <- struct{}{}:
 		defer func() { <-r.connecting }()
 	case <-ctx.Done():
-		return nil, cause(ctx)
+		return nil, r.broken("sign in", false, cause(ctx))
 	}
-	if r.client != nil {
+	switch {
+	case r.client != nil:
 		return r.client, nil
+	case r.refusedAt.After(began):
+		return nil, r.refused
 	}
+	rt, err := r.signIn(ctx)
+	if err != nil {
+		r.refused, r.refusedAt = r.broken("sign in", false, err), time.Now()
+		return nil, r.refused
+	}
+	r.client = &http.Client{Transport: rt, CheckRedirect: checkRedirect}
+	return r.client, nil
+}
+
+// signIn makes the handshake. A credential that may only pull is found out here;
+// it is enough for everything up to the move.
+func (r *repository) signIn(ctx context.Context) (http.RoundTripper, error) {
 	auth := authn.Anonymous
 	if r.keychain != nil {
 		var err error
 		if auth, err = authn.Resolve(ctx, r.keychain, r.name); err != nil {
-			return nil, errors.New("the Docker config's credential can't be had: " + r.clean(err.Error()))
+			return nil, fmt.Errorf("the Docker config's credential can't be had: %w", err)
 		}
 	}
 	r.anonymous.Store(auth == authn.Anonymous)
 	base := transport.NewUserAgent(r.wire, r.tool)
-	scope := transport.PushScope
+	with := func(scope string) (http.RoundTripper, error) {
+		return transport.NewWithContext(ctx, r.name.Registry, auth, base, []string{r.name.Scope(scope)})
+	}
 	if r.readOnly {
-		scope = transport.PullScope
+		return with(transport.PullScope)
 	}
-	rt, err := transport.NewWithContext(ctx, r.name.Registry, auth, base, []string{r.name.Scope(scope)})
-	if refused := (*transport.Error)(nil); errors.As(err, &refused) && !r.readOnly &&
-		(refused.StatusCode == http.StatusUnauthorized || refused.StatusCode == http.StatusForbidden) {
-		r.noPush = r.broken("sign in with the right to push", true, err)
-		rt, err = transport.NewWithContext(ctx, r.name.Registry, auth, base, []string{r.name.Scope(transport.PullScope)})
+	rt, err := with(transport.PushScope)
+	if err == nil {
+		return rt, nil
 	}
-	if err != nil {
-		return nil, err
+	if f := r.broken("sign in with the right to push", true, err); denied(f) {
+		r.noPush = f
+		return with(transport.PullScope)
 	}
-	r.client = &http.Client{Transport: rt, CheckRedirect: checkRedirect}
-	return r.client, nil
+	return nil, err
 }
 
 // tagOrDigest names a reference for an error.

@@ -17,7 +17,8 @@ import (
 // maxPages is how many pages of a listing are read.
 const maxPages = 20
 
-// maxRecords is how many records of one digest are read, one by one.
+// maxRecords is how many records of one digest are read at the most, the newest
+// ones.
 const maxRecords = 200
 
 // listing returns the records of a digest as the registry lists them, newest
@@ -163,9 +164,7 @@ func (r *repository) records(ctx context.Context, digest string) ([]*Record, err
 
 // readAll reads records and orders them by what they tell themselves.
 func (r *repository) readAll(ctx context.Context, entries []entry, digest string) ([]*Record, error) {
-	if len(entries) > maxRecords {
-		return nil, &failure{what: "read the records of " + short(digest), on: r.name.Name(), said: fmt.Sprintf("there are %d; more than %d are refused", len(entries), maxRecords)}
-	}
+	entries = entries[:min(maxRecords, len(entries))]
 	recs := make([]*Record, len(entries))
 	slots := make(chan struct{}, 8)
 	err := each(len(entries), func(i int) (err error) {

@@ -1,0 +1,133 @@
+package promote_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/promote"
+	"git.moleculesai.app/molecule-ai/canary-verify/secret"
+)
+
+// A whole promotion: resolve the candidate, do whatever decides about it, then
+// move the targets of all images or none.
+func Example() {
+	ctx := context.Background()
+	registry := exampleRegistry(ctx)
+	defer registry.Close()
+
+	p, err := promote.New(promote.Config{
+		Images:    []string{registry.Host() + "/org/platform", registry.Host() + "/org/tenant"},
+		SourceTag: "staging-{sha}",
+		TargetTag: "latest",
+		Origin:    promote.Origin{Tool: "example", Actor: "ada"},
+	})
+	if err != nil {
+		fmt.Println(err) // every fault, one a line
+		return
+	}
+	plan, err := p.Resolve(ctx, "4c1d56e0b7a92f3844de61c05b9a7d20e8f31c6b", promote.ForVerify)
+	var refused *promote.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		fmt.Println("refused:", refused.Rule)
+		return
+	case err != nil:
+		fmt.Println("not known:", err)
+		return
+	}
+	// … here the candidate is tested …
+	decision := promote.Decision{Suite: "my own checks", Reason: "they held"}
+	err = errors.Join(p.Preflight(ctx, plan), p.Prepare(ctx, plan, decision), p.Confirm(ctx, plan))
+	if err == nil {
+		err = p.Promote(ctx, plan, decision)
+	}
+	var failed *promote.MoveError
+	if errors.As(err, &failed) {
+		fmt.Println("the registry failed:", failed)
+	}
+	for _, image := range plan.Images {
+		fmt.Println(image.Target, image.State, image.Now == image.Digest)
+	}
+	// Output:
+	// latest promoted true
+	// latest promoted true
+}
+
+// Every fault of a configuration is found at once, and no request is made.
+func ExampleNew() {
+	_, err := promote.New(promote.Config{
+		Images:    []string{"ghcr.io/org/app:latest", "ghcr.io/Org/app"},
+		SourceTag: "staging-{commit}",
+		TargetTag: "latest",
+		Username:  "robot",
+		Password:  secret.New("is never shown"),
+	})
+	fmt.Println(err)
+	// Output:
+	// images: entry 1: "ghcr.io/org/app:latest" has a tag: write the repository alone, tags are inputs of their own
+	// images: entry 2: "ghcr.io/Org/app" has upper-case letters: repositories are lower-case
+	// source-tag: "staging-{commit}" has the unknown placeholder "{commit}"; known are {sha} and {full-sha}
+}
+
+// Back to the newest earlier commit that was good, and what happened until then.
+func ExamplePromoter_Rollback() {
+	ctx := context.Background()
+	registry := exampleRegistry(ctx)
+	defer registry.Close()
+	p, err := promote.New(promote.Config{
+		Images: []string{registry.Host() + "/org/platform", registry.Host() + "/org/tenant"}, SourceTag: "staging-{sha}", TargetTag: "latest",
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	plan, err := p.Resolve(ctx, "4c1d56e", promote.ForVerify)
+	if err == nil {
+		err = p.Promote(ctx, plan, promote.Decision{Reason: "looked good"})
+	}
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	result, err := p.Rollback(ctx, "", "invoices are wrong")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("from", result.FromSHA[:7], "to", result.ToSHA[:7])
+	history, err := p.History(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, h := range history[:3] {
+		fmt.Println(h.Event, h.SHA[:7], h.Reason)
+	}
+	// Output:
+	// from 4c1d56e to 1f0c7be
+	// promoted 1f0c7be rollback from 4c1d56e: invoices are wrong
+	// rolled-back 4c1d56e invoices are wrong
+	// verified 4c1d56e looked good
+}
+
+// exampleRegistry has two images of two commits; latest is at the first.
+func exampleRegistry(ctx context.Context) *sim.Registry {
+	registry, err := sim.StartRegistry(sim.RegistryConfig{Referrers: true})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	for sha, tag := range map[string]string{
+		"1f0c7be24a6d93b85e17c04fa2d6b9038e5c71da": "staging-1f0c7be,latest",
+		"4c1d56e0b7a92f3844de61c05b9a7d20e8f31c6b": "staging-4c1d56e",
+	} {
+		if _, err := sim.Publish(ctx, registry.Host(), sim.Build{SHA: sha, Images: []string{"org/platform", "org/tenant"}, Tag: tag}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	return registry
+}
