@@ -79,7 +79,7 @@ func send(client *http.Client, m sim.Member, chain []floorRequest) error {
 		if r.body != "" {
 			body = strings.NewReader(r.body)
 		}
-		req, err := http.NewRequest(r.method, m.URL+r.path, body) //nolint:noctx // the client has a time-out
+		req, err := http.NewRequest(r.method, m.URL+r.path, body)
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func send(client *http.Client, m sim.Member, chain []floorRequest) error {
 			return err
 		}
 		_, err = io.Copy(io.Discard, resp.Body)
-		if err = errors.Join(err, resp.Body.Close()); err != nil {
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
 			return err
 		}
 	}

@@ -136,7 +136,11 @@ func newBench(ctx context.Context, short bool) (*bench, error) {
 	if b.cache, err = os.UserCacheDir(); err != nil {
 		b.cache = dir
 	}
-	return b, b.build(ctx, b.gate, ".")
+	if err := b.build(ctx, b.gate, "."); err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	return b, nil
 }
 
 // build builds a program as the Dockerfile does.

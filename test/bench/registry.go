@@ -22,7 +22,7 @@ import (
 // The registry's one account, and the tags of the story.
 const (
 	registryUser  = "robot"
-	registryToken = "correct-horse-battery" //nolint:gosec // of a simulated registry
+	registryToken = "correct-horse-battery"
 	sourceTag     = "staging-4c1d56e"
 	targetTag     = "latest"
 	formerCommit  = "1f0c7be24a6d93b85e17c04fa2d6b9038e5c71da"
@@ -412,7 +412,7 @@ func explain(r *result, requests []sim.Request) {
 			if why := reasonOf(key); !slices.Contains(whys, why) {
 				whys = append(whys, why)
 			}
-			keys[j] = fmt.Sprintf("%d × `%s`", counts[key], key)
+			keys[j] = fmt.Sprint(counts[key], " × `", key, "`")
 		}
 		rows = append(rows, []string{fmt.Sprint(i + 1), strings.Join(keys, "<br>"), strings.Join(whys, "; ")})
 	}

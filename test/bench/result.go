@@ -78,10 +78,10 @@ func (b *bench) keep(p part, r *result) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(store, append(data, '\n'), 0o644); err != nil { //nolint:gosec // a file of the repository
+	if err := os.WriteFile(store, append(data, '\n'), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(b.root, "docs", "performance.md"), []byte(document(all)), 0o644) //nolint:gosec // likewise
+	return os.WriteFile(filepath.Join(b.root, "docs", "performance.md"), []byte(document(all)), 0o644)
 }
 
 // document is docs/performance.md.

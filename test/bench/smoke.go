@@ -45,29 +45,9 @@ func (b *bench) againstScript(ctx context.Context, r *result) error {
 	}
 	rows := [][]string{{"tenants", "script", "canary-verify", "times faster", "suite `canary`", "times faster"}}
 	for _, size := range sizes {
-		f, err := b.startFleet(ctx, fleetSpec{Tenants: size.tenants, TLS: true, Latency: answerTime})
+		d, whole, err := b.scriptDuel(ctx, suite, size.tenants, b.rounds(size.rounds))
 		if err != nil {
 			return err
-		}
-		defer f.close()
-		b.log("script against canary-verify, %d tenants", size.tenants)
-		script, gate := func() (time.Duration, error) { return b.script(ctx, f) }, func() (time.Duration, error) { return b.smokeRun(ctx, f, suite) }
-		d, err := fight(b.rounds(size.rounds), gate, script)
-		if err != nil {
-			return err
-		}
-		// One script of a minute has as many runs of the gate for a neighbour as
-		// the other sizes.
-		for len(d.ours) < b.rounds(5) {
-			if err := d.ours.measure(gate); err != nil {
-				return err
-			}
-		}
-		whole := duel{theirs: d.theirs}
-		for range b.rounds(5) {
-			if err := whole.ours.measure(func() (time.Duration, error) { return b.smokeRun(ctx, f, "canary") }); err != nil {
-				return err
-			}
 		}
 		rows = append(rows, []string{fmt.Sprint(size.tenants), d.theirs.String(), d.ours.String(), fmt.Sprintf("%.0f", d.ratio()), whole.ours.String(), fmt.Sprintf("%.0f", whole.ratio())})
 		if size.tenants == 100 {
@@ -76,6 +56,35 @@ func (b *bench) againstScript(ctx context.Context, r *result) error {
 	}
 	r.table(rows)
 	return nil
+}
+
+// scriptDuel measures the script against the gate with the same requests, and
+// against it with the suite canary.
+func (b *bench) scriptDuel(ctx context.Context, suite string, tenants, rounds int) (same, canary duel, err error) {
+	f, err := b.startFleet(ctx, fleetSpec{Tenants: tenants, TLS: true, Latency: answerTime})
+	if err != nil {
+		return same, canary, err
+	}
+	defer f.close()
+	b.log("script against canary-verify, %d tenants", tenants)
+	gate := func() (time.Duration, error) { return b.smokeRun(ctx, f, suite) }
+	if same, err = fight(rounds, gate, func() (time.Duration, error) { return b.script(ctx, f) }); err != nil {
+		return same, canary, err
+	}
+	// One script of a minute has as many runs of the gate for a neighbour as the
+	// other sizes.
+	for len(same.ours) < b.rounds(5) {
+		if err := same.ours.measure(gate); err != nil {
+			return same, canary, err
+		}
+	}
+	canary.theirs = same.theirs
+	for range b.rounds(5) {
+		if err := canary.ours.measure(func() (time.Duration, error) { return b.smokeRun(ctx, f, "canary") }); err != nil {
+			return same, canary, err
+		}
+	}
+	return same, canary, nil
 }
 
 // script runs the incumbent script.

@@ -158,7 +158,11 @@ func (b *bench) startFleet(ctx context.Context, spec fleetSpec) (*simFleet, erro
 		return nil, fmt.Errorf("the simulated fleet did not start: %w", err)
 	}
 	f := &simFleet{world: w, spec: spec, members: state.Members}
-	return f, f.write(b.dir, state.CA)
+	if err := f.write(b.dir, state.CA); err != nil {
+		w.close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // write keeps the files that programs are pointed at.
