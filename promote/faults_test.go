@@ -2,6 +2,7 @@ package promote
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -37,19 +38,15 @@ var faults = []fault{
 	{"403", true, sim.Status(403), nil},
 	{"404", true, sim.Status(404), nil},
 	{"429 with Retry-After", false, sim.Status(429, "Retry-After", "1"), nil},
-	{"429 always", true, sim.Status(429, "Retry-After", "1"), nil},
 	{"reset once", false, sim.Reset(), nil},
 	{"reset always", true, sim.Reset(), nil},
 	{"hang once", false, sim.Stall(), nil},
 	{"hang always", true, sim.Stall(), nil},
 	{"truncated body", false, sim.Truncate(), hasBody},
-	{"truncated body always", true, sim.Truncate(), hasBody},
 	{"wrong digest header", false, sim.WrongDigest(), ofTag},
 	{"wrong digest header always", true, sim.WrongDigest(), ofTag},
 	{"lost write", false, sim.LoseWrite(), writesTag},
-	{"lost write always", true, sim.LoseWrite(), writesTag},
 	{"lost answer", false, sim.LoseAnswer(), writes},
-	{"lost answer always", true, sim.LoseAnswer(), writes},
 	{"lag", false, sim.Lag(0, 5), writesTag},
 	{"lag over the bound", false, sim.Lag(0, 0), writesTag},
 }
@@ -71,7 +68,7 @@ func matrixWorld(t testing.TB, kind sim.RegistryConfig) *world {
 	}
 	t.Cleanup(reg.Close)
 	w := &world{reg, t}
-	w.publish(sim.Build{SHA: oldSHA, Tag: "latest,canary", Index: true})
+	w.publish(sim.Build{SHA: oldSHA, Tag: "latest,canary"})
 	w.publish(sim.Build{SHA: newSHA, Tag: "staging-4c1d56e"})
 	reg.ResetLog()
 	return w
@@ -79,6 +76,20 @@ func matrixWorld(t testing.TB, kind sim.RegistryConfig) *world {
 
 // withCanary makes the run move a canary tag first.
 func withCanary(c *Config) { c.CanaryTag = "canary" }
+
+// plain spares the matrix thousands of TLS handshakes: the library tries https
+// first, also on loopback.
+type plain struct{ http.RoundTripper }
+
+func (p plain) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == "https" {
+		return nil, tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}
+	}
+	return p.RoundTripper.RoundTrip(req)
+}
+
+// overPlain makes the run use it.
+func overPlain(c *Config) { c.Transport = plain{c.Transport} }
 
 // TestFaultMatrix lets every request of a promotion of two images fail in every
 // way, as the log of a clean run names them. Whatever happens, the targets are
@@ -109,7 +120,7 @@ func TestFaultMatrix(t *testing.T) {
 // crowd runs f for each request, several at once: most cells only wait.
 func crowd(t *testing.T, requests []sim.Request, f func(sim.Request)) {
 	t.Helper()
-	slots := make(chan struct{}, 8)
+	slots := make(chan struct{}, 16)
 	err := each(len(requests), func(i int) error {
 		slots <- struct{}{}
 		defer func() { <-slots }()
@@ -132,7 +143,7 @@ func oneFault(t *testing.T, kind sim.RegistryConfig, q sim.Request, f fault) {
 		match = func(r *http.Request, nth int) bool { return nth >= q.Nth && q.Again()(r, q.Nth) }
 	}
 	w.Inject(sim.Injection{Match: match, Do: f.do})
-	p := w.promoter(withCanary)
+	p := w.promoter(withCanary, overPlain)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	p.t = brisk
@@ -149,7 +160,7 @@ func oneFault(t *testing.T, kind sim.RegistryConfig, q sim.Request, f fault) {
 	if problem := w.untrue(plan, err, former); problem != "" {
 		t.Errorf("%s (%d): %s\nerror: %v", q.Key, q.Nth, problem, err)
 	}
-	if _, err := w.verify(t.Context(), w.promoter(withCanary), newSHA); err != nil {
+	if _, err := w.verify(t.Context(), w.promoter(withCanary, overPlain), newSHA); err != nil {
 		t.Errorf("%s (%d): run again: %v", q.Key, q.Nth, err)
 	}
 	w.same("latest", "staging-4c1d56e")

@@ -110,10 +110,10 @@ var calm = func() timing {
 
 // brisk are bounds for tests that wait for them.
 var brisk = timing{
-	try: 150 * time.Millisecond, write: 200 * time.Millisecond, record: 300 * time.Millisecond, answer: 100 * time.Millisecond,
+	try: 100 * time.Millisecond, write: 150 * time.Millisecond, record: 200 * time.Millisecond, answer: 50 * time.Millisecond,
 	backoff: time.Millisecond, backoffMax: 5 * time.Millisecond, tries: 3,
-	lag: 300 * time.Millisecond, poll: time.Millisecond, pollMax: 10 * time.Millisecond,
-	cancel: 600 * time.Millisecond, overtime: 2 * time.Second, fresh: time.Minute,
+	lag: 200 * time.Millisecond, poll: time.Millisecond, pollMax: 10 * time.Millisecond,
+	cancel: 400 * time.Millisecond, overtime: time.Second, fresh: time.Minute,
 }
 
 // at returns the digest of a tag, by image.
