@@ -141,8 +141,11 @@ func measureRegistry(ctx context.Context, b *bench) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	rounds := b.rounds(5)
-	for _, images := range []int{2, 10} {
+	rounds, sizes := b.rounds(5), []int{2, 10}
+	if b.short {
+		sizes = sizes[:1]
+	}
+	for _, images := range sizes {
 		for i := range rounds {
 			order := slices.Clone(movers)
 			if i%2 == 1 {
@@ -160,7 +163,7 @@ func measureRegistry(ctx context.Context, b *bench) (*result, error) {
 	}
 	added := map[bool]map[int]duel{false: {}, true: {}}
 	for _, records := range []bool{false, true} {
-		for _, images := range []int{2, 10} {
+		for _, images := range sizes {
 			d, err := b.inRun(ctx, registrySpec{Images: images, Records: records, Latency: answerTime}, rounds)
 			if err != nil {
 				return nil, err
@@ -173,11 +176,13 @@ func measureRegistry(ctx context.Context, b *bench) (*result, error) {
 	for _, m := range missing {
 		r.say("%s is not installed here and was left out.", m)
 	}
-	waves, err := b.move(ctx, movers[2], 2)
-	if err != nil {
-		return nil, err
+	for _, m := range []*mover{movers[2], movers[1]} {
+		requests, err := b.move(ctx, m, 2)
+		if err != nil {
+			return nil, err
+		}
+		explain(r, m.name, requests)
 	}
-	explain(r, waves)
 	return r, nil
 }
 
@@ -378,6 +383,7 @@ var reasons = []struct{ key, why string }{
 	{"GET */manifests/" + sourceTag, "the candidate: bytes and digest, pinned for the whole run"},
 	{"GET */manifests/" + targetTag, "what the target points at: bytes to go back with"},
 	{"GET */blobs/*", "revision and time of creation, of the candidate and of what it replaces"},
+	{"GET */manifests/sha256-*", "the records' fallback tag, where there is no referrers API"},
 	{"GET */referrers/*", "the candidate's records: was it rolled back, was it green"},
 	{"HEAD */manifests/" + sourceTag, "the source still is what was tested"},
 	{"HEAD */manifests/" + targetTag, "first the target still is what was judged; at the end the move, read back"},
@@ -388,7 +394,7 @@ var reasons = []struct{ key, why string }{
 }
 
 // explain adds the table of round trips: requests that arrive together are one.
-func explain(r *result, requests []sim.Request) {
+func explain(r *result, name string, requests []sim.Request) {
 	slices.SortFunc(requests, func(a, b sim.Request) int { return a.Time.Compare(b.Time) })
 	var waves [][]sim.Request
 	for i, q := range requests {
@@ -397,7 +403,7 @@ func explain(r *result, requests []sim.Request) {
 		}
 		waves[len(waves)-1] = append(waves[len(waves)-1], q)
 	}
-	r.say("The %d requests for 2 images with records make %d round trips on the critical path; in a row of the table all are under way at once:", len(requests), len(waves))
+	r.say("%s, alone: the %d requests for 2 images make %d round trips on the critical path; in a row of the table all are under way at once.", name, len(requests), len(waves))
 	rows := [][]string{{"round trip", "requests", "why"}}
 	for i, wave := range waves {
 		var keys, whys []string
@@ -422,6 +428,9 @@ func explain(r *result, requests []sim.Request) {
 // generalKey is a request's key without the image's name.
 func generalKey(key string) string {
 	method, path, _ := strings.Cut(key, " ")
+	if i := strings.Index(path, "/manifests/sha256-"); i >= 0 {
+		return method + " */manifests/sha256-*"
+	}
 	for _, kind := range []string{"/manifests/", "/blobs/", "/referrers/"} {
 		if i := strings.Index(path, kind); i >= 0 {
 			return method + " *" + path[i:]
