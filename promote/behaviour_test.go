@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
 )
@@ -513,5 +514,80 @@ func TestForeignPlan(t *testing.T) {
 	}
 	if err := p.MoveCanary(t.Context(), nil); err == nil {
 		t.Error("MoveCanary takes nil")
+	}
+}
+
+// TestGreenAgainAfterRed keeps the way back that the first green run recorded.
+func TestGreenAgainAfterRed(t *testing.T) {
+	w := newWorld(t, sim.RegistryConfig{Referrers: true})
+	w.must(newSHA)
+	w.must(topSHA)
+	w.reject(topSHA)
+	plan := w.must(topSHA)
+	newest, err := w.repository(apps[0]).newest(t.Context(), plan.Images[0].Digest)
+	if err != nil || newest == nil || newest.Event != Verified || newest.Replaced != "" && newest.Replaced == newest.Digest {
+		t.Errorf("%+v, %v", newest, err)
+	}
+	if _, err := w.promoter().Rollback(t.Context(), "", ""); err != nil {
+		t.Fatal(err)
+	}
+	w.same("latest", "staging-4c1d56e")
+}
+
+// TestDamagedTargetDoesNotKeepAGoodOneOut only leaves their order unknown.
+func TestDamagedTargetDoesNotKeepAGoodOneOut(t *testing.T) {
+	w := newWorld(t, sim.RegistryConfig{})
+	w.publish(sim.Build{SHA: oldSHA, Tag: "latest", Index: true})
+	m, err := parseManifest("", w.Manifest(apps[0], "latest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.repository(apps[0]).untag(t.Context(), m.content.Manifests[0].Digest.String()); err != nil {
+		t.Fatal(err)
+	}
+	plan, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
+	if err != nil || len(plan.Warnings) == 0 || !strings.Contains(plan.Warnings[0], "damaged") {
+		t.Errorf("%v, %q", err, plan.Warnings)
+	}
+}
+
+// TestOldConfirmationDoesNotCount has the source move after Confirm.
+func TestOldConfirmationDoesNotCount(t *testing.T) {
+	w := newWorld(t, sim.RegistryConfig{})
+	p := w.promoter()
+	plan, err := p.Resolve(t.Context(), newSHA, ForVerify)
+	if err == nil {
+		err = p.Confirm(t.Context(), plan)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.publish(sim.Build{SHA: topSHA, Tag: "staging-4c1d56e"})
+	p.t.fresh = 0
+	expectOpen(t, p.Promote(t.Context(), plan, green), "staging-4c1d56e")
+	w.same("latest", "staging-1f0c7be")
+}
+
+// TestStay picks the records of one stay behind a tag.
+func TestStay(t *testing.T) {
+	at := func(hours int, e Event, target, replaced string) *Record {
+		return &Record{Event: e, Time: built[oldSHA].Add(time.Duration(hours) * time.Hour), Target: target, Replaced: replaced, SHA: newSHA}
+	}
+	recs := []*Record{
+		at(9, Verified, "latest", "ahead of a move that failed"), at(7, PromotedBy, "stable", "x"),
+		at(6, RolledBack, "latest", ""), at(5, Verified, "latest", "twin"), at(5, Verified, "latest", "a"), at(1, Verified, "latest", "b"),
+	}
+	visited := map[Record]bool{}
+	bound := recs[2].Time
+	for _, want := range []string{"twin", "a", "b"} {
+		s := stay(recs, "latest", "d", bound, visited)
+		if s.arrival == nil || s.arrival.Replaced != want || s.newest != recs[0] {
+			t.Errorf("%+v, want the one that replaced %s", s.arrival, want)
+			continue
+		}
+		bound = s.arrival.Time
+	}
+	if s := stay(recs, "latest", "d", bound, visited); s.arrival != nil || s.broken == "" {
+		t.Errorf("%+v", s)
 	}
 }

@@ -195,7 +195,10 @@ func TestCancelHasOneBudget(t *testing.T) {
 	late := func(d time.Duration) func(m *memory, req *http.Request) *http.Response {
 		return func(m *memory, req *http.Request) *http.Response {
 			resp := m.serve(req) // it is done, the answer is slow
-			pause(req.Context(), d)
+			began := time.Now()
+			if !pause(req.Context(), d) && time.Since(began) < 3*time.Second {
+				t.Errorf("a write in flight was given up after %v", time.Since(began))
+			}
 			return resp
 		}
 	}
@@ -299,15 +302,17 @@ func TestOvertaken(t *testing.T) {
 		name, by string
 		want     []string // revision behind each target at the end
 		ok       bool
+		force    string
 	}{
-		{"by an older commit", oldSHA + "x", []string{newSHA, newSHA}, true},
-		{"by a newer commit", topSHA, []string{oldSHA, topSHA}, false},
-		{"by an image of unknown age", "", []string{oldSHA, ""}, false},
+		{"by an older commit", oldSHA + "x", []string{newSHA, newSHA}, true, ""},
+		{"by an older commit, while order is set aside", oldSHA + "x", []string{oldSHA, oldSHA}, false, "we go back and forth"},
+		{"by a newer commit", topSHA, []string{oldSHA, topSHA}, false, ""},
+		{"by an image of unknown age", "", []string{oldSHA, ""}, false, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMemory()
-				p := m.promoter(t)
+				p := m.promoter(t, func(c *Config) { c.Force = tt.force })
 				plan := resolved(t, p)
 				by := strings.TrimSuffix(tt.by, "x")
 				var once sync.Once
@@ -443,4 +448,38 @@ func TestPanicInAMoveStopsNothing(t *testing.T) {
 	if err == nil || plan.Images[0].State != Restored || m.digest(apps[0], "latest") != plan.Images[0].Previous {
 		t.Errorf("%v, %+v", err, plan.Images[0])
 	}
+}
+
+// TestOvertakenWhileAnotherTagIsTriedAgain has somebody move the first tag after
+// it was read back, while the second is still being written.
+func TestOvertakenWhileAnotherTagIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		p := m.promoter(t)
+		plan := resolved(t, p)
+		var puts int
+		m.before = func(req *http.Request) *http.Response {
+			if !is(req, http.MethodPut, apps[1], "latest") {
+				return nil
+			}
+			if puts++; puts > 1 {
+				if puts == 2 {
+					m.tag(apps[0], "latest", topSHA)
+				}
+				return nil
+			}
+			return status(http.StatusServiceUnavailable)
+		}
+		err := p.Promote(t.Context(), plan, green)
+		var failed *MoveError
+		if !errors.As(err, &failed) || !strings.Contains(err.Error(), "somebody else") {
+			t.Errorf("error: %v", err)
+		}
+		if now := m.revision(apps[0], "latest"); now != topSHA || plan.Images[0].State != UnknownTag || plan.Images[0].Now != m.digest(apps[0], "latest") {
+			t.Errorf("at %s: %+v", short(now), plan.Images[0])
+		}
+		if now := m.revision(apps[1], "latest"); now != oldSHA || plan.Images[1].State != Restored {
+			t.Errorf("at %s: %+v", short(now), plan.Images[1])
+		}
+	})
 }

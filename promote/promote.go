@@ -149,7 +149,6 @@ func (p *Promoter) Promote(ctx context.Context, plan *Plan, d Decision) error {
 			return err
 		}
 	}
-	plan.work.confirmed = time.Time{} // good for one move
 	if p.config.DryRun {
 		return nil
 	}
@@ -181,7 +180,7 @@ func (p *Promoter) record(ctx context.Context, plan *Plan, drafts []*draft) ([]f
 		}
 	})
 	err := each(len(looks), func(i int) error {
-		if looks[i].stale() {
+		if looks[i].stale(p.t.slack) {
 			looks[i] = p.lookAgain(ctx, plan, i)
 		}
 		return looks[i].err
@@ -211,8 +210,8 @@ func (p *Promoter) lookAgain(ctx context.Context, plan *Plan, i int) look {
 
 // stale reports whether so much time has passed since the look that another gate
 // could have moved the tag and read it back in between.
-func (l look) stale() bool {
-	return !l.began.IsZero() && l.err == nil && time.Since(l.began) > l.took+l.took/2+20*time.Millisecond
+func (l look) stale(slack time.Duration) bool {
+	return !l.began.IsZero() && l.err == nil && time.Since(l.began) > l.took+l.took/2+slack
 }
 
 // attach writes the records whose payloads were uploaded, runs beside with the

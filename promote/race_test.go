@@ -21,9 +21,12 @@ func TestTwoGates(t *testing.T) {
 	for offset := -12 * trip; offset <= 12*trip; offset += trip / 4 {
 		// Neither lands at the very same moment: the order would be chance.
 		for _, skew := range []time.Duration{3 * time.Millisecond, 7 * time.Millisecond} {
-			t.Run(fmt.Sprintf("%v+%v", offset, skew), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { twoGates(t, trip, offset+skew) })
-			})
+			// One image's registry may be slower than the other's.
+			for _, slower := range []time.Duration{1, 3} {
+				t.Run(fmt.Sprintf("%v+%v, times %d", offset, skew, slower), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { twoGates(t, trip, slower*trip, offset+skew) })
+				})
+			}
 		}
 	}
 }
@@ -35,11 +38,17 @@ type gateRun struct {
 	err  error
 }
 
-func twoGates(t *testing.T, trip, offset time.Duration) {
+func twoGates(t *testing.T, trip, slow, offset time.Duration) {
 	m := newMemory()
 	older, newer := m.promoter(t), m.promoter(t)
-	m.before = func(req *http.Request) *http.Response { pause(req.Context(), trip/2); return nil }
-	m.after = func(req *http.Request) { pause(req.Context(), trip/2) }
+	half := func(req *http.Request) time.Duration {
+		if strings.Contains(req.URL.Path, apps[1]) {
+			return slow / 2
+		}
+		return trip / 2
+	}
+	m.before = func(req *http.Request) *http.Response { pause(req.Context(), half(req)); return nil }
+	m.after = func(req *http.Request) { pause(req.Context(), half(req)) }
 	runs := []*gateRun{{sha: newSHA}, {sha: topSHA}}
 	var wg sync.WaitGroup
 	for i, p := range []*Promoter{older, newer} {

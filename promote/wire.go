@@ -35,6 +35,7 @@ type timing struct {
 	cancel     time.Duration // everything after a cancel
 	overtime   time.Duration // everything after a deadline
 	fresh      time.Duration // how long what Confirm saw counts
+	slack      time.Duration // how much longer than itself a last look counts
 }
 
 // standard are the bounds of design.md: a PUT in flight gets 3 s after a cancel
@@ -43,7 +44,7 @@ var standard = timing{
 	try: 10 * time.Second, write: 15 * time.Second, record: 20 * time.Second, answer: 3 * time.Second,
 	backoff: 250 * time.Millisecond, backoffMax: 5 * time.Second, tries: 4,
 	lag: 30 * time.Second, poll: 50 * time.Millisecond, pollMax: 2 * time.Second,
-	cancel: 6 * time.Second, overtime: 45 * time.Second, fresh: 5 * time.Second,
+	cancel: 6 * time.Second, overtime: 45 * time.Second, fresh: 5 * time.Second, slack: 20 * time.Millisecond,
 }
 
 // newTransport returns the transport with bounds of its own.

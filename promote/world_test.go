@@ -113,7 +113,7 @@ var brisk = timing{
 	try: 100 * time.Millisecond, write: 150 * time.Millisecond, record: 200 * time.Millisecond, answer: 50 * time.Millisecond,
 	backoff: time.Millisecond, backoffMax: 5 * time.Millisecond, tries: 3,
 	lag: 200 * time.Millisecond, poll: time.Millisecond, pollMax: 10 * time.Millisecond,
-	cancel: 400 * time.Millisecond, overtime: time.Second, fresh: time.Minute,
+	cancel: 400 * time.Millisecond, overtime: time.Second, fresh: time.Minute, slack: time.Minute,
 }
 
 // at returns the digest of a tag, by image.
