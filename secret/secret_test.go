@@ -93,9 +93,14 @@ func FuzzRedact(f *testing.F) {
 	f.Add("secret-token", "before secret-token after")
 	f.Add("aaaa", "aaaaaaaa")
 	f.Fuzz(func(t *testing.T, secret, text string) {
+		if len(secret) < minRedact {
+			return
+		}
 		got := NewRedactor(New(secret)).Redact(text)
-		if len(secret) >= minRedact && !strings.Contains(Mask, secret) && strings.Contains(strings.ReplaceAll(got, Mask, "\x00"), secret) {
-			t.Errorf("%q survived in %q", secret, got)
+		for _, piece := range strings.Split(got, Mask) { // a mask and its neighbours may spell anything
+			if strings.Contains(piece, secret) {
+				t.Errorf("%q survived in %q", secret, got)
+			}
 		}
 	})
 }
