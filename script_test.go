@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http/httptest"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/forge/forgetest"
@@ -37,7 +40,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"world": startWorld, "publish": publish, "break": breakTenant, "roll": roll,
 			"tag": tag, "requests": requests, "runner": runner, "output": output, "leftovers": leftovers,
-			"registry-fault": registryFault, "await": await, "gate": runGate, "structured": structured,
+			"registry-fault": registryFault, "await": await, "gate": runGate, "settled": settled, "structured": structured,
 			"forge": startForge, "commit-status": commitStatus,
 		},
 		RequireExplicitExec: true,
@@ -70,6 +73,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("NO_PROXY", "127.0.0.1")
 	env.Defer(func() {
 		s.searchFiles(env)
+		s.searchRecords(env)
 		for _, t := range s.tenants {
 			t.Close()
 		}
@@ -141,8 +145,68 @@ func (s *stage) searchFiles(env *testscript.Env) {
 		return err
 	})
 	if err != nil {
-		env.T().Log(err)
-		env.T().FailNow()
+		env.T().Fatal(err)
+	}
+}
+
+// searchRecords searches everything that is attached to an image of the registry.
+func (s *stage) searchRecords(env *testscript.Env) {
+	if s.registry == nil {
+		return
+	}
+	opts := append([]remote.Option{remote.WithTransport(sim.Transport())}, s.registry.Remote()...)
+	for _, image := range images {
+		repository, err := name.NewRepository(s.registry.Host() + "/" + image)
+		if err != nil {
+			env.T().Fatal(err)
+		}
+		tags, _ := remote.List(repository, opts...) // none where a story published nothing
+		for _, tag := range tags {
+			attached, err := remote.Referrers(repository.Digest(s.registry.Digest(image, tag)), opts...)
+			if err != nil {
+				env.T().Fatal(err)
+			}
+			manifest, err := attached.IndexManifest()
+			if err != nil {
+				env.T().Fatal(err)
+			}
+			for _, record := range manifest.Manifests {
+				s.searchRecord(env, repository.Digest(record.Digest.String()), opts)
+			}
+		}
+	}
+}
+
+// searchRecord searches one record, manifest and payload.
+func (s *stage) searchRecord(env *testscript.Env, record name.Digest, opts []remote.Option) {
+	image, err := remote.Image(record, opts...)
+	if err != nil {
+		env.T().Fatal(err)
+	}
+	manifest, err := image.RawManifest()
+	if err != nil {
+		env.T().Fatal(err)
+	}
+	texts := []string{string(manifest)}
+	layers, err := image.Layers()
+	if err != nil || len(layers) == 0 {
+		env.T().Fatal("a record without a payload", err)
+	}
+	for _, layer := range layers {
+		content, err := layer.Compressed()
+		if err != nil {
+			env.T().Fatal(err)
+		}
+		data, err := io.ReadAll(content)
+		if err != nil {
+			env.T().Fatal(err)
+		}
+		texts = append(texts, string(data))
+	}
+	for _, text := range texts {
+		if found := s.secretIn(text); found != "" {
+			env.T().Fatal("a secret stands in a record: " + found)
+		}
 	}
 }
 
@@ -218,6 +282,15 @@ func roll(ts *testscript.TestScript, _ bool, args []string) {
 	i, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	theStage(ts).tenants[i].Roll(args[1])
+}
+
+// settled waits until every tenant has updated itself to a commit: settled SHA.
+func settled(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, t := range theStage(ts).tenants {
+		ts.Check(t.WaitFor(ctx, args[0]))
+	}
 }
 
 // tag compares what two tags of every image point at: [!] tag TAG TAG. The word
