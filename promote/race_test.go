@@ -97,3 +97,31 @@ func brief(err error) string {
 	}
 	return err.Error()
 }
+
+// TestSlowRecordDoesNotWidenTheGap has another gate move both targets while one
+// of our records takes its time, long after our last look.
+func TestSlowRecordDoesNotWidenTheGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		p := m.promoter(t)
+		plan := resolved(t, p)
+		var once sync.Once
+		m.before = func(req *http.Request) *http.Response {
+			if req.Method == http.MethodPut && strings.Contains(req.URL.Path, apps[1]+"/manifests/sha256:") {
+				once.Do(func() {
+					time.Sleep(2 * time.Second)
+					m.tag(apps[0], "latest", topSHA)
+					m.tag(apps[1], "latest", topSHA)
+					time.Sleep(2 * time.Second)
+				})
+			}
+			return nil
+		}
+		expectOpen(t, p.Promote(t.Context(), plan, green), "somebody else")
+		for _, app := range apps {
+			if now := m.revision(app, "latest"); now != topSHA {
+				t.Errorf("%s is at %s", app, short(now))
+			}
+		}
+	})
+}
