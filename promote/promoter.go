@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -172,5 +171,3 @@ func (p *Promoter) late(ctx context.Context) (context.Context, context.CancelFun
 	})
 	return late, func() { stop(); cancel() }
 }
-
-var _ http.RoundTripper = (*wire)(nil)

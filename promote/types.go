@@ -78,7 +78,7 @@ const (
 	Promoted                // moved to the candidate, and read back
 	Already                 // it pointed at the candidate before
 	Restored                // moved, then moved back, and read back
-	UnknownTag              // a write was not answered and could not be read back
+	UnknownTag              // written and not read back, or moved by somebody else after that: see Detail
 )
 
 // String returns the word that reports use.
@@ -139,7 +139,7 @@ type Event string
 // The events of records.
 const (
 	Verified   Event = "verified"    // green, written ahead of the move
-	PromotedBy Event = "promoted"    // by hand, with mode promote
+	PromotedBy Event = "promoted"    // by hand: with mode promote, or gone back to by a rollback
 	Rejected   Event = "rejected"    // red
 	RolledBack Event = "rolled-back" // on the digest that is left
 )
@@ -187,7 +187,8 @@ func (e *MoveError) Error() string { return e.Err.Error() }
 func (e *MoveError) Unwrap() error { return e.Err }
 
 // A HistoryEntry is one step of the chain of records behind the target tag of
-// one image, newest first.
+// one image, newest first. Its Event is empty and its Time zero for a digest
+// without records, as it was in production before they began.
 type HistoryEntry struct {
 	Record
 	Image   string

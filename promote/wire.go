@@ -71,6 +71,8 @@ type wire struct {
 	t    *timing
 }
 
+var _ http.RoundTripper = (*wire)(nil)
+
 // RoundTrip implements [http.RoundTripper].
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	read := req.Method == http.MethodGet || req.Method == http.MethodHead
