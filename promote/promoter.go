@@ -123,7 +123,10 @@ func digestOfManifest(m *manifest) string {
 // plan starts a Plan of a commit.
 func (p *Promoter) plan(sha string, policy Policy) *Plan {
 	plan := &Plan{SHA: sha, work: &work{policy: policy}}
-	source := expand(p.config.SourceTag, sha)
+	source := ""
+	if sha != "" { // else a rollback, which chooses the commit
+		source = expand(p.config.SourceTag, sha)
+	}
 	for _, r := range p.repos {
 		plan.Images = append(plan.Images, ImagePlan{Image: r.image, Source: source, Target: p.config.TargetTag})
 		plan.work.images = append(plan.work.images, &imageWork{repository: r})

@@ -257,7 +257,7 @@ func FuzzEscape(f *testing.F) {
 		return "## T: " + codeSpan(text, maxName) + " x\n\n> **a:** " + prose(text, maxSaid) + "\n>\n> **b:** " + prose(text, maxSaid) + "\n\n- " + prose(text, maxSaid) +
 			"\n- **c:** " + codeSpan(text, maxName) + ", y\n\n| a | b |\n| --- | --- |\n| ✅ " + codeSpan(text, maxName) + " | " + prose(text, maxSaid) + detail(text) + " |\n| " + prose(text, maxSaid) + " | " +
 			codeSpan(text, maxName) + " |\n\n" + findingBlock(finding{&gate.Tenant{Name: text}, &gate.Check{Name: text, Result: "fail", Got: text, Expected: text, Detail: "d" + text, Hint: "h" + text, Reproduce: "r" + text}}, true) +
-			codeBlock("sh", text) + "\n" + link(codeSpan(text, maxName), "https://git.example.com/x?a=1&copy=2") + "\n"
+			codeBlock("sh", text) + "\nx " + link(codeSpan(text, maxName), "https://git.example.com/x?a=1&copy=2") + "\n"
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if len(text) > 4<<10 {

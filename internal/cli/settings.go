@@ -185,6 +185,7 @@ func (c *Command) promoteConfig(v *values) promote.Config {
 		Username:  v.text("registry-username"),
 		Password:  v.secret("registry-password"),
 		Keychain:  authn.DefaultKeychain,
+		Proxy:     http.ProxyFromEnvironment,
 		Force:     v.text("force"),
 		DryRun:    v.boolean("dry-run"),
 	}
