@@ -101,6 +101,22 @@ func reportFiles(report *gate.Report, redact *secret.Redactor) (map[string][]byt
 	return files, errors.Join(faults...)
 }
 
+// reportDir makes sure before the run that its report can be kept: a gate that
+// has promoted and then can't say so would be the worst of both.
+func (c *Command) reportDir(v *values) string {
+	dir := v.text("report-dir")
+	if dir == "" {
+		return ""
+	}
+	root, err := c.reportRoot(c.relative(dir))
+	if err != nil {
+		v.fault("report-dir", "%q can't be used: %v; name a folder in the workspace", shown(dir), plain(err))
+		return ""
+	}
+	_ = root.Close()
+	return dir
+}
+
 // writeReport keeps the report's files in report-dir. It returns the path of
 // report.json relative to the workspace; empty when report-dir is not set.
 func (c *Command) writeReport(s *session, report *gate.Report) (string, error) {

@@ -53,7 +53,7 @@ func (c *Command) prepare(mode gate.Mode, v *values) (*session, error) {
 	}
 	s.collectSecrets(v)
 	s.plan.Promote = c.promoteConfig(v)
-	s.reportDir = v.text("report-dir")
+	s.reportDir = c.reportDir(v)
 	c.connectForge(s, v)
 	if s.forge != nil {
 		s.plan.Promote.Ancestry = s.forge
