@@ -79,8 +79,8 @@ func (p *page) walk(n *html.Node, inCode bool) {
 // linked is what forges make links and pictures of, outside of code.
 var linked = []*regexp.Regexp{
 	regexp.MustCompile(`@[A-Za-z0-9]`), regexp.MustCompile(`[#!]\d`), regexp.MustCompile(`(?i)\bgh-\d`), regexp.MustCompile(`\b[A-Z]+-\d`),
-	regexp.MustCompile(`(?i)(^|[^0-9a-f])[0-9a-f]{7,64}([^0-9a-f]|$)`), regexp.MustCompile(`(?i)(https?|ftp|mailto|xmpp):\S`),
-	regexp.MustCompile(`(?i)www\.\S`), regexp.MustCompile(`:[a-z+-][a-z0-9_+-]*:`), regexp.MustCompile(`\w/\w+#`),
+	regexp.MustCompile(`(?i)(^|[^0-9a-f])[0-9a-f]{7,64}([^0-9a-f]|$)`), regexp.MustCompile(`(?i)(https?|ftp)://\S|(mailto|xmpp):[\pL\pN]`),
+	regexp.MustCompile(`(?i)www\.[\pL\pN_-]`), regexp.MustCompile(`:[a-z+-][a-z0-9_+-]*:`), regexp.MustCompile(`\w/\w+#`),
 }
 
 // renderGFM is what a forge does to Markdown before it adds its own links.
