@@ -192,7 +192,7 @@ func cause(ctx context.Context) error {
 }
 
 // identity reports whether the fleet must prove which commit it runs.
-func (g *Gate) identity() bool { return g.plan.VersionPath != "" && g.plan.SHA != "" }
+func (g *Gate) identity() bool { return !g.plan.Untold && g.plan.SHA != "" }
 
 // waitOptions is what the fleet is asked for.
 func (g *Gate) waitOptions(sha string) fleet.WaitOptions {

@@ -143,7 +143,7 @@ func TestFleetThatCannotTellSettlesAndStaysUnproven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &watcher{}
 		p := plan(t, w, always(other))
-		p.VersionPath = ""
+		p.VersionPath, p.Untold = "", true
 		began := time.Now()
 		report := mustNew(t, p).Run(t.Context())
 		if waited := time.Since(began); waited != 6*time.Minute {
@@ -215,6 +215,15 @@ func TestEmptyFleet(t *testing.T) {
 	report := mustNew(t, p).Run(t.Context())
 	if report.Verdict != Skipped || report.Exit != ExitOK || report.Promoted || report.Ran || len(report.Warnings) != 1 {
 		t.Errorf("verdict %s, exit %d, promoted %v, ran %v, warnings %q", report.Verdict, report.Exit, report.Promoted, report.Ran, report.Warnings)
+	}
+}
+
+// A forgotten path must not switch the proof of identity off.
+func TestForgottenVersionPathIsAFault(t *testing.T) {
+	p := plan(t, nil, always(other))
+	p.VersionPath = ""
+	if _, err := New(p); err == nil || !strings.Contains(err.Error(), "version-path: ") {
+		t.Errorf("New says %v", err)
 	}
 }
 

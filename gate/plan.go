@@ -50,9 +50,12 @@ type Plan struct {
 	SHA     string
 	Tenants []fleet.Tenant
 	Fleet   fleet.Config
-	// VersionPath is where a tenant tells its commit; empty: the fleet can't
-	// tell, and the gate waits for Settle instead.
-	VersionPath  string
+	// VersionPath is where a tenant tells its commit.
+	VersionPath string
+	// Untold says that the fleet can't tell its commit: the gate waits for
+	// Settle instead, and everything says that identity is unproven. It has to
+	// be said; a VersionPath that was forgotten is a fault.
+	Untold       bool
 	VersionField string
 	Settle       time.Duration
 	WaitTimeout  time.Duration
@@ -158,6 +161,9 @@ func (g *Gate) missing() error {
 	}
 	if p.SHA == "" && (p.Mode == ModeVerify || p.Mode == ModePromote || p.Mode == ModeStatus) {
 		add("sha", "no commit is given, and no event tells one")
+	}
+	if p.Mode.NeedsFleet() && p.VersionPath == "" && !p.Untold {
+		add("version-path", "no path is given where a tenant tells its commit")
 	}
 	if p.Mode.Judges() && p.Suite == nil {
 		add("checks", "no suite is given")

@@ -45,6 +45,7 @@ func (c *Command) prepare(mode gate.Mode, v *values) (*session, error) {
 		SkipEmpty:    v.oneOf("unconfigured", "fail", "skip") == "skip",
 		Fleet:        c.fleetConfig(v),
 	}
+	s.plan.Untold = s.plan.VersionPath == "" // as none asks for
 	if mode.NeedsFleet() {
 		s.plan.Tenants = c.tenants(v)
 	}

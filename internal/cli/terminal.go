@@ -112,16 +112,19 @@ func (t *terminal) conclude(s *session, report *gate.Report) int {
 	return code
 }
 
-// render writes the report in the form that was asked for.
+// render writes the report in the form that was asked for, redacted once more.
 func (t *terminal) render(w io.Writer, report *gate.Report) error {
+	var b strings.Builder
 	switch t.output {
 	case "json":
-		return summary.JSON(w, report)
+		if err := summary.JSON(&b, report); err != nil {
+			return err
+		}
 	case "markdown":
-		_, err := io.WriteString(w, t.redact.Redact(summary.Markdown(report)))
-		return err
+		b.WriteString(summary.Markdown(report))
 	default:
-		_, err := io.WriteString(w, t.redact.Redact(summary.Text(report, t.color, t.command.Width)))
-		return err
+		b.WriteString(summary.Text(report, t.color, t.command.Width))
 	}
+	_, err := io.WriteString(w, t.redact.Redact(b.String()))
+	return err
 }
