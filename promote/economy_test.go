@@ -18,28 +18,29 @@ const budget = 36
 type cost struct {
 	key string // with the image as {app}
 	why string
+	run bool // it is made once a run, through one of the images
 }
 
 // costs are the requests of verify on a registry with the referrers API and
-// token authentication, for an image whose target is labelled. Those of a whole
-// run for two images are twice these.
+// token authentication, for an image whose target is labelled.
 var costs = []cost{
-	{"GET /v2/", "how the registry wants to be signed in to"},
-	{"GET /token", "one token with the rights to pull and push, for everything"},
-	{"GET /v2/{app}/manifests/staging-4c1d56e", "the candidate: bytes and digest, pinned"},
-	{"GET /v2/{app}/manifests/latest", "what the target points at: bytes to go back with"},
-	{"GET /v2/{app}/blobs/*", "the candidate's revision and time of creation"},
-	{"GET /v2/{app}/blobs/*", "those of what the target points at"},
-	{"GET /v2/{app}/referrers/*", "the candidate's records: was it rolled back, was it green"},
-	{"HEAD /v2/{app}/manifests/*", "the way back: the former digest still pulls"},
-	{"POST /v2/{app}/blobs/uploads/", "the right to push, tried with the records' empty config"},
-	{"HEAD /v2/{app}/manifests/staging-4c1d56e", "the source still is what was tested"},
-	{"HEAD /v2/{app}/manifests/latest", "the target still is what was judged"},
-	{"POST /v2/{app}/blobs/uploads/", "the record's payload, beside those two"},
-	{"PUT /v2/{app}/manifests/*", "the record, ahead of the move"},
-	{"HEAD /v2/{app}/manifests/latest", "the target once more, beside the record: another gate may be at work"},
-	{"PUT /v2/{app}/manifests/latest", "the move"},
-	{"HEAD /v2/{app}/manifests/latest", "the move, read back after both were written"},
+	{"GET /v2/", "how the registry wants to be signed in to", true},
+	{"GET /token", "one token with the rights to pull and push, for everything", false},
+	{"GET /v2/{app}/manifests/staging-4c1d56e", "the candidate: bytes and digest, pinned", false},
+	{"GET /v2/{app}/manifests/latest", "what the target points at: bytes to go back with", false},
+	{"GET /v2/{app}/blobs/*", "the candidate's revision and time of creation", false},
+	{"GET /v2/{app}/blobs/*", "those of what the target points at", false},
+	{"GET /v2/{app}/referrers/*", "whether there is a referrers API, beside the tags", true},
+	{"GET /v2/{app}/referrers/*", "the candidate's records: was it rolled back, was it green", false},
+	{"HEAD /v2/{app}/manifests/*", "the way back: the former digest still pulls", false},
+	{"POST /v2/{app}/blobs/uploads/", "the right to push, tried with the records' empty config", false},
+	{"HEAD /v2/{app}/manifests/staging-4c1d56e", "the source still is what was tested", false},
+	{"HEAD /v2/{app}/manifests/latest", "the target still is what was judged", false},
+	{"POST /v2/{app}/blobs/uploads/", "the record's payload, beside those two", false},
+	{"PUT /v2/{app}/manifests/*", "the record, ahead of the move", false},
+	{"HEAD /v2/{app}/manifests/latest", "the target once more, beside the record: another gate may be at work", false},
+	{"PUT /v2/{app}/manifests/latest", "the move", false},
+	{"HEAD /v2/{app}/manifests/latest", "the move, read back after both were written", false},
 }
 
 // TestEveryRequestHasAReason holds what a verify sends against the table.
@@ -47,14 +48,20 @@ func TestEveryRequestHasAReason(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{Referrers: true, Auth: sim.TokenAuth, CheckBlobs: true})
 	w.must(newSHA)
 	var want []string
-	for _, app := range apps {
+	for i := range apps {
 		for _, c := range costs {
-			want = append(want, strings.ReplaceAll(c.key, "{app}", app))
+			if i == 0 || !c.run {
+				want = append(want, strings.ReplaceAll(c.key, "{app}", "*"))
+			}
 		}
 	}
 	var got []string
 	for _, q := range w.Requests() {
-		got = append(got, q.Key)
+		key := q.Key
+		for _, app := range apps {
+			key = strings.ReplaceAll(key, app, "*")
+		}
+		got = append(got, key)
 	}
 	slices.Sort(want)
 	slices.Sort(got)

@@ -222,7 +222,23 @@ func (p *Promoter) attach(ctx context.Context, plan *Plan, drafts []*draft, besi
 	defer cancel()
 	listed := make([]func(context.Context) error, len(drafts))
 	faults := all(len(drafts), func(i int) error {
-		rec, err := drafts[i].begin(bounded, plan.work.images[i])
+		w := plan.work.images[i]
+		// A registry that takes two requests for a record may refuse the first; the
+		// look beside that one is then the last, else it is repeated.
+		two := drafts[i] != nil && w.noListing.Load()
+		var rec writing
+		err := together(
+			func() error {
+				if two {
+					beside(i)
+				}
+				return nil
+			},
+			func() (err error) { rec, err = drafts[i].begin(bounded, w); return err },
+		)
+		if two && err != nil {
+			return err
+		}
 		return together(
 			func() error { beside(i); return nil },
 			func() error {

@@ -38,12 +38,19 @@ func New(c Config) (*Promoter, error) {
 	if base == nil {
 		base = newTransport(c.Proxy)
 	}
-	w := &wire{base: base, t: &p.t}
+	w := &pings{base: &wire{base: base, t: &p.t}}
+	shared := map[string]*host{}
 	for i, repo := range repos {
-		p.repos = append(p.repos, &repository{
+		r := &repository{
 			image: c.Images[i], name: repo, tool: c.Origin.Tool, keychain: c.keychain(), readOnly: c.DryRun,
 			wire: w, t: &p.t, redact: secret.NewRedactor(c.Password), connecting: make(chan struct{}, 1),
-		})
+		}
+		at := repo.RegistryStr()
+		if shared[at] == nil {
+			shared[at] = &host{asks: r, told: make(chan struct{})}
+		}
+		r.host = shared[at]
+		p.repos = append(p.repos, r)
 	}
 	return p, nil
 }

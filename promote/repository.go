@@ -33,6 +33,7 @@ type repository struct {
 	keychain authn.Keychain
 	readOnly bool // ask for the right to pull alone
 	wire     http.RoundTripper
+	host     *host
 	t        *timing
 	redact   *secret.Redactor
 
@@ -44,6 +45,13 @@ type repository struct {
 	anonymous  atomic.Bool   // there is no credential
 	noListing  atomic.Bool   // the registry has no referrers API
 	configured atomic.Bool   // the empty config of records is there
+}
+
+// A host is what the images at one registry share.
+type host struct {
+	asks     *repository   // which of them asks the host what holds for all
+	told     chan struct{} // closed when it has asked
+	listless atomic.Bool   // there seems to be no referrers API; a hint and no proof
 }
 
 // manifestTypes are the media types that can be moved, as an Accept header.

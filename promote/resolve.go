@@ -68,6 +68,7 @@ func (p *Promoter) look(ctx context.Context, image *ImagePlan, w *imageWork) (fi
 	reads := []func() error{
 		func() (err error) { w.source, err = w.manifest(ctx, image.Source); return err },
 		func() (err error) { w.target, err = w.manifest(ctx, image.Target); return err },
+		func() error { w.foresee(ctx); return nil },
 	}
 	if p.config.CanaryTag != "" && !p.config.DryRun {
 		reads = append(reads, func() (err error) { w.canary, err = w.manifest(ctx, p.config.CanaryTag); return err })

@@ -25,15 +25,58 @@ const maxRecords = 200
 // first: by the referrers API, else by the fallback tag that the distribution
 // specification describes and the library keeps, too.
 func (r *repository) listing(ctx context.Context, digest string) ([]entry, error) {
-	if !r.noListing.Load() {
-		entries, listed, err := r.referrers(ctx, digest)
-		if err != nil || listed {
-			return entries, err
-		}
-		r.noListing.Store(true)
+	if r.noListing.Load() {
+		_, entries, err := r.fallback(ctx, digest)
+		return entries, err
 	}
-	_, entries, err := r.fallback(ctx, digest)
-	return entries, err
+	guess := func() ([]entry, error) { _, entries, err := r.fallback(ctx, digest); return entries, err }
+	if r.host.listless.Load() {
+		guess = ahead(guess)
+	}
+	entries, listed, err := r.referrers(ctx, digest)
+	if err != nil || listed {
+		return entries, err
+	}
+	r.noListing.Store(true)
+	return guess()
+}
+
+// ahead begins f at once and returns what waits for it.
+func ahead(f func() ([]entry, error)) func() ([]entry, error) {
+	var entries []entry
+	done := make(chan error, 1)
+	go func() {
+		done <- together(func() (err error) { entries, err = f(); return err })
+	}()
+	return func() ([]entry, error) { err := <-done; return entries, err }
+}
+
+// nowhere is a digest that nothing has.
+var nowhere = "sha256:" + strings.Repeat("0", 64)
+
+// foresee finds out, once a registry and beside other reads, whether there is a
+// referrers API. Where there seems to be none, a listing asks for the fallback tag
+// at the same time instead of afterwards. It decides nothing else: each image's
+// own listing is still asked for, since a registry may differ from one repository
+// to the next, and what is not seen of a roll-back must not be a guess.
+func (r *repository) foresee(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.t.try)
+	defer cancel()
+	if r.host.asks != r {
+		select {
+		case <-r.host.told:
+		case <-ctx.Done():
+		}
+		return
+	}
+	select {
+	case <-r.host.told:
+		return
+	default:
+		defer close(r.host.told)
+	}
+	_, listed, err := r.referrers(ctx, nowhere)
+	r.host.listless.Store(err == nil && !listed)
 }
 
 // referrers asks the referrers API; listed is false where there is none.

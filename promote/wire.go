@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -91,6 +92,83 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		wait = min(2*wait, w.t.backoffMax)
 	}
+}
+
+// pings share the answer to the first request of a handshake, which is the same
+// for all images at a registry: how it wants to be signed in to.
+type pings struct {
+	base http.RoundTripper
+	mu   sync.Mutex
+	seen map[string]*ping // by URL
+}
+
+// A ping is an answer that others may wait for.
+type ping struct {
+	done   chan struct{}
+	status int
+	header http.Header
+	body   []byte
+	err    error
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (p *pings) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method != http.MethodGet || req.URL.Path != "/v2/" || req.Header.Get("Authorization") != "" {
+		return p.base.RoundTrip(req)
+	}
+	key := req.URL.String()
+	p.mu.Lock()
+	a := p.seen[key]
+	mine := a == nil
+	if mine {
+		if p.seen == nil {
+			p.seen = map[string]*ping{}
+		}
+		a = &ping{done: make(chan struct{})}
+		p.seen[key] = a
+	}
+	p.mu.Unlock()
+	if mine {
+		p.ask(a, key, req)
+	}
+	select {
+	case <-a.done:
+		return a.response(req)
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
+}
+
+// ask asks. What is no answer is kept for those alone who waited for it.
+func (p *pings) ask(a *ping, key string, req *http.Request) {
+	a.err = errors.New("internal error: no answer was kept") // if this panics
+	defer func() {
+		if a.err != nil || a.status != http.StatusOK && a.status != http.StatusUnauthorized {
+			p.mu.Lock()
+			delete(p.seen, key)
+			p.mu.Unlock()
+		}
+		close(a.done)
+	}()
+	resp, err := p.base.RoundTrip(req)
+	if err != nil {
+		a.err = err
+		return
+	}
+	defer resp.Body.Close()
+	a.status, a.header = resp.StatusCode, resp.Header
+	a.body, a.err = io.ReadAll(resp.Body) // it is in memory already
+}
+
+// response is a response of its own to each who asks.
+func (a *ping) response(req *http.Request) (*http.Response, error) {
+	if a.err != nil {
+		return nil, a.err
+	}
+	return &http.Response{
+		StatusCode: a.status, Status: http.StatusText(a.status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: a.header.Clone(), Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)), Request: req,
+	}, nil
 }
 
 // once is one try. The body is read whole, so that a truncated one counts as no

@@ -384,7 +384,7 @@ var reasons = []struct{ key, why string }{
 	{"GET */manifests/" + targetTag, "what the target points at: bytes to go back with"},
 	{"GET */blobs/*", "revision and time of creation, of the candidate and of what it replaces"},
 	{"GET */manifests/sha256-*", "the records' fallback tag, where there is no referrers API"},
-	{"GET */referrers/*", "the candidate's records: was it rolled back, was it green"},
+	{"GET */referrers/*", "whether there is a referrers API, once a run; then the candidate's records: was it rolled back, was it green"},
 	{"HEAD */manifests/" + sourceTag, "the source still is what was tested"},
 	{"HEAD */manifests/" + targetTag, "first the target still is what was judged; at the end the move, read back"},
 	{"HEAD */manifests/*", "the way back: the former digest still pulls"},
