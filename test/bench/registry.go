@@ -384,7 +384,8 @@ var reasons = []struct{ key, why string }{
 	{"GET */manifests/" + targetTag, "what the target points at: bytes to go back with"},
 	{"GET */blobs/*", "revision and time of creation, of the candidate and of what it replaces"},
 	{"GET */manifests/sha256-*", "the records' fallback tag, where there is no referrers API"},
-	{"GET */referrers/*", "whether there is a referrers API, once a run; then the candidate's records: was it rolled back, was it green"},
+	{"GET */referrers/*", "the candidate's records: was it rolled back, was it green"},
+	{"GET */referrers/nothing", "whether there is a referrers API, asked once of a digest that nothing has: else the fallback tag is read beside, not behind"},
 	{"HEAD */manifests/" + sourceTag, "the source still is what was tested"},
 	{"HEAD */manifests/" + targetTag, "first the target still is what was judged; at the end the move, read back"},
 	{"HEAD */manifests/*", "the way back: the former digest still pulls"},
@@ -410,6 +411,9 @@ func explain(r *result, name string, requests []sim.Request) {
 		counts := map[string]int{}
 		for _, q := range wave {
 			key := generalKey(q.Key)
+			if strings.HasSuffix(q.Path, strings.Repeat("0", 64)) {
+				key = "GET */referrers/nothing"
+			}
 			if counts[key]++; counts[key] == 1 {
 				keys = append(keys, key)
 			}
