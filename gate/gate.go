@@ -58,9 +58,10 @@ func (g *Gate) Run(ctx context.Context) *Report {
 func (r *run) guarded(ctx context.Context) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.observer.Log(untrusted.Text(r.plan.Redact.Redact(fmt.Sprintf("internal error: %v\n%s", p, debug.Stack())), 8000))
+			stack := debug.Stack()
 			r.decide(Inconclusive, "an internal error stopped the run; please report it with the log")
 			r.restoreCanary()
+			r.confess(p, stack)
 		}
 	}()
 	if r.skips() {
@@ -142,6 +143,12 @@ func (r *run) closePhase() {
 	if n := len(r.report.Phases); n > 0 && r.report.Phases[n-1].Finished.IsZero() {
 		r.report.Phases[n-1].Finished = time.Now()
 	}
+}
+
+// confess logs a panic. The observer may be what panicked, and does so again.
+func (r *run) confess(p any, stack []byte) {
+	defer func() { _ = recover() }()
+	r.observer.Log(untrusted.Text(r.plan.Redact.Redact(fmt.Sprintf("internal error: %v\n%s", p, stack)), 8000))
 }
 
 // log tells one line of progress.

@@ -205,6 +205,37 @@ func TestPanicDecidesNothing(t *testing.T) {
 	})
 }
 
+// touchy panics at one line of progress.
+type touchy struct {
+	Silent
+	line string
+}
+
+func (o touchy) Log(line string) {
+	if strings.Contains(line, o.line) {
+		panic("told: " + line)
+	}
+}
+
+func TestPanicBesideTheRunDecidesNothing(t *testing.T) {
+	for _, line := range []string{"waiting: ", "canary-a: stale"} {
+		t.Run(line, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var polls atomic.Int32
+				report := mustNew(t, plan(t, touchy{line: line}, func() string {
+					if polls.Add(1) < 30 {
+						return other
+					}
+					return wanted
+				})).Run(t.Context())
+				if report.Verdict != Inconclusive || report.Exit != ExitInconclusive || report.Promoted {
+					t.Errorf("verdict %s, exit %d: %s", report.Verdict, report.Exit, report.Reason)
+				}
+			})
+		})
+	}
+}
+
 func TestEmptyFleet(t *testing.T) {
 	p := plan(t, nil, always(wanted))
 	p.Tenants = nil

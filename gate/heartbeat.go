@@ -19,7 +19,7 @@ type heartbeat struct {
 	run   *run
 	began time.Time
 	end   context.CancelFunc
-	over  chan struct{}
+	over  <-chan error
 
 	mu     sync.Mutex
 	states []fleet.Rollout
@@ -29,15 +29,14 @@ type heartbeat struct {
 func (r *run) heartbeat(ctx context.Context) *heartbeat {
 	ctx, cancel := context.WithCancel(ctx)
 	h := &heartbeat{
-		run: r, began: time.Now(), end: cancel, over: make(chan struct{}),
+		run: r, began: time.Now(), end: cancel,
 		states: make([]fleet.Rollout, len(r.plan.Tenants)),
 	}
-	go h.beat(ctx)
+	h.over = r.background(func() error { h.beat(ctx); return nil })
 	return h
 }
 
 func (h *heartbeat) beat(ctx context.Context) {
-	defer close(h.over)
 	tick := time.NewTicker(heartbeatEvery)
 	defer tick.Stop()
 	for {
@@ -45,11 +44,16 @@ func (h *heartbeat) beat(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			h.mu.Lock()
-			h.run.log("waiting: %s", h.summary())
-			h.mu.Unlock()
+			h.remind()
 		}
 	}
+}
+
+// remind logs that the wait goes on.
+func (h *heartbeat) remind() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.run.log("waiting: %s", h.summary())
 }
 
 // tell logs a tenant's change of state.
@@ -96,8 +100,9 @@ func (h *heartbeat) count(state fleet.RolloutState) int {
 	return n
 }
 
-// stop ends the heartbeat; nothing is told after it returns.
-func (h *heartbeat) stop() {
+// stop ends the heartbeat; nothing is told after it returns. The error is what
+// broke it, if anything did.
+func (h *heartbeat) stop() error {
 	h.end()
-	<-h.over
+	return <-h.over
 }

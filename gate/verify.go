@@ -141,12 +141,12 @@ func (r *run) rollout(ctx context.Context, e *evidence) error {
 	}
 	r.phase("rollout")
 	beat := r.heartbeat(ctx)
-	defer beat.stop()
 	opts := r.waitOptions(r.expected())
 	opts.Changed = func(i int, now fleet.Rollout) {
 		beat.tell(i, now)
 	}
 	rollouts, err := r.fleet.Wait(ctx, opts)
+	broken := beat.stop()
 	for i := range min(len(rollouts), len(e.tenants)) {
 		e.tenants[i].before = rollouts[i]
 		r.report.Tenants[i].Rollout = rolloutOf(rollouts[i])
@@ -154,7 +154,7 @@ func (r *run) rollout(ctx context.Context, e *evidence) error {
 	if err != nil {
 		return cause(ctx)
 	}
-	return nil
+	return broken
 }
 
 // expected is the commit that tenants must tell: the longest form known of it.

@@ -28,6 +28,7 @@ func startStatus(ctx context.Context, s *session) *commitStatus {
 	status.pending = make(chan struct{})
 	go func() {
 		defer close(status.pending)
+		defer func() { _ = recover() }() // a mark on a commit must not end a run
 		// Whatever becomes of it, the last status tells more.
 		_ = s.forge.SetStatus(ctx, s.plan.SHA, forge.Status{
 			State: forge.Pending, Context: status.context(), TargetURL: s.plan.Origin.URL,
