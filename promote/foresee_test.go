@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
 )
@@ -116,5 +117,17 @@ func TestHandshakeBeginsOnce(t *testing.T) {
 	}
 	if _, err := p.Resolve(t.Context(), newSHA, ForVerify); err != nil {
 		t.Errorf("a failed handshake was kept: %v", err)
+	}
+}
+
+// TestSlowHandshakeIsWaitedFor has a registry hang once for as long as one try
+// may take, at the start of the handshake: that costs a try and not the run.
+func TestSlowHandshakeIsWaitedFor(t *testing.T) {
+	w := newWorld(t, sim.RegistryConfig{Referrers: true, Auth: sim.TokenAuth})
+	w.Inject(sim.Injection{Path: "^/v2/$", Times: 2, Do: func(x *sim.Exchange) { <-x.Request.Context().Done() }})
+	p := w.promoter()
+	p.t.try = 250 * time.Millisecond
+	if _, err := w.verify(t.Context(), p, newSHA); err != nil {
+		t.Error(err)
 	}
 }

@@ -60,6 +60,8 @@ var nowhere = "sha256:" + strings.Repeat("0", 64)
 // own listing is still asked for, since a registry may differ from one repository
 // to the next, and what is not seen of a roll-back must not be a guess.
 func (r *repository) foresee(ctx context.Context) {
+	// The handshake is everybody's; only what comes after it is bounded here.
+	_, unconnected := r.connect(ctx)
 	ctx, cancel := context.WithTimeout(ctx, r.t.try)
 	defer cancel()
 	if r.host.asks != r {
@@ -74,6 +76,9 @@ func (r *repository) foresee(ctx context.Context) {
 		return
 	default:
 		defer close(r.host.told)
+	}
+	if unconnected != nil {
+		return
 	}
 	_, listed, err := r.referrers(ctx, nowhere)
 	r.host.listless.Store(err == nil && !listed)

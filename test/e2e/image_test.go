@@ -59,6 +59,35 @@ func (b builder) build(t *testing.T, dir string, args ...string) string {
 	return id
 }
 
+// TestImageTimes builds the image as a runner does that has nothing, that has the
+// modules' layer, and that has it all. With CANARY_E2E_TIMES=FILE the times are
+// kept there, for docs/performance.md.
+func TestImageTimes(t *testing.T) {
+	dir := t.TempDir()
+	copyProject(t, dir)
+	b := builder{name: "classic", env: []string{"DOCKER_BUILDKIT=0"}, path: "docker"}
+	times := map[string]any{"engine": run(t, "docker", "version", "--format", "{{.Server.Version}}"), "date": time.Now().UTC().Format(time.DateOnly)}
+	timed := func(name string, args ...string) (id string) {
+		start := time.Now()
+		id = b.build(t, dir, args...)
+		times[name] = time.Since(start).Seconds()
+		return id
+	}
+	first := timed("cold", "--no-cache")
+	if again := timed("warm"); again != first {
+		t.Errorf("nothing changed, and the image is %s after %s", again, first)
+	}
+	source, err := os.ReadFile(filepath.Join(dir, "main.go"))
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(dir, "main.go"), append(source, "\n// changed\n"...), 0o600))
+	timed("changed")
+	if file := os.Getenv("CANARY_E2E_TIMES"); file != "" {
+		data, err := json.MarshalIndent(times, "", "  ")
+		check(t, err)
+		check(t, os.WriteFile(file, append(data, '\n'), 0o600))
+	}
+}
+
 // files returns the content of an image's regular files by their path.
 func files(t *testing.T, image string) map[string][]byte {
 	t.Helper()
