@@ -23,6 +23,11 @@ func TestAbsentListingIsNoGuess(t *testing.T) {
 	w.Inject(sim.Injection{Path: "/referrers/" + nowhere + "$", Do: sim.Give(sim.Answer{Status: http.StatusNotFound})})
 	_, err := w.verify(t.Context(), w.promoter(), topSHA)
 	expectRefusal(t, err, ruleRolled)
+	for _, app := range apps {
+		if !strings.Contains(err.Error(), app+"@") {
+			t.Errorf("the roll-back of %s went unseen: %v", app, err)
+		}
+	}
 }
 
 // TestUnansweredForesightIsNoFault has a registry that fails for a digest that
