@@ -135,26 +135,30 @@ func (r *run) background(f func() error) <-chan error {
 // rollout is step 4: it waits until every tenant tells the candidate, or for
 // the settle time where the fleet can't tell. The error is the run's end, never
 // a tenant's state.
-func (r *run) rollout(ctx context.Context, e *evidence) error {
+func (r *run) rollout(ctx context.Context, e *evidence) (err error) {
 	if !e.identity {
 		return r.settle(ctx)
 	}
 	r.phase("rollout")
 	beat := r.heartbeat(ctx)
+	defer func() {
+		if broken := beat.stop(); err == nil {
+			err = broken
+		}
+	}()
 	opts := r.waitOptions(r.expected())
 	opts.Changed = func(i int, now fleet.Rollout) {
 		beat.tell(i, now)
 	}
-	rollouts, err := r.fleet.Wait(ctx, opts)
-	broken := beat.stop()
+	rollouts, cut := r.fleet.Wait(ctx, opts)
 	for i := range min(len(rollouts), len(e.tenants)) {
 		e.tenants[i].before = rollouts[i]
 		r.report.Tenants[i].Rollout = rolloutOf(rollouts[i])
 	}
-	if err != nil {
+	if cut != nil {
 		return cause(ctx)
 	}
-	return broken
+	return nil
 }
 
 // expected is the commit that tenants must tell: the longest form known of it.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,5 +135,45 @@ func TestSlowHandshakeIsWaitedFor(t *testing.T) {
 	p.t.try = 250 * time.Millisecond
 	if _, err := w.verify(t.Context(), p, newSHA); err != nil {
 		t.Error(err)
+	}
+}
+
+// blind panics at every look at the target, once its eyes are shut.
+type blind struct {
+	http.RoundTripper
+	shut atomic.Bool
+}
+
+func (b *blind) RoundTrip(req *http.Request) (*http.Response, error) {
+	if b.shut.Load() && req.Method == http.MethodHead && strings.HasSuffix(req.URL.Path, "/latest") {
+		panic("blind")
+	}
+	return b.RoundTripper.RoundTrip(req)
+}
+
+// TestNoLookNoMove has the last look at the target break: a tag that nobody saw
+// is not moved.
+func TestNoLookNoMove(t *testing.T) {
+	for name, kind := range map[string]sim.RegistryConfig{"records": {Referrers: true}, "fallback": {}, "no records": {NoArtifacts: true}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, kind)
+			former := w.at("latest")
+			b := &blind{RoundTripper: http.DefaultTransport}
+			p := w.promoter(func(c *Config) { c.Transport = b })
+			plan, err := p.Resolve(t.Context(), newSHA, ForVerify)
+			if err == nil {
+				err = together(func() error { return p.Prepare(t.Context(), plan, green) }, func() error { return p.Confirm(t.Context(), plan) })
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.shut.Store(true)
+			if err := p.Promote(t.Context(), plan, green); err == nil || !strings.Contains(err.Error(), "internal error") {
+				t.Errorf("%v", err)
+			}
+			if now := w.at("latest"); !slices.Equal(now, former) {
+				t.Errorf("latest moved from %v to %v, unseen", former, now)
+			}
+		})
 	}
 }

@@ -180,7 +180,7 @@ func (p *Promoter) record(ctx context.Context, plan *Plan, drafts []*draft) ([]f
 		}
 	})
 	err := each(len(looks), func(i int) error {
-		if looks[i].stale(p.t.slack) {
+		if plan.Images[i].State != Already && looks[i].stale(p.t.slack) {
 			looks[i] = p.lookAgain(ctx, plan, i)
 		}
 		return looks[i].err
@@ -208,10 +208,10 @@ func (p *Promoter) lookAgain(ctx context.Context, plan *Plan, i int) look {
 	return l
 }
 
-// stale reports whether so much time has passed since the look that another gate
-// could have moved the tag and read it back in between.
+// stale reports whether there was no look, or so much time has passed since that
+// another gate could have moved the tag and read it back in between.
 func (l look) stale(slack time.Duration) bool {
-	return !l.began.IsZero() && l.err == nil && time.Since(l.began) > l.took+l.took/2+slack
+	return l.began.IsZero() || l.err == nil && time.Since(l.began) > l.took+l.took/2+slack
 }
 
 // attach writes the records whose payloads were uploaded, runs beside with the
@@ -221,43 +221,37 @@ func (p *Promoter) attach(ctx context.Context, plan *Plan, drafts []*draft, besi
 	bounded, cancel := context.WithTimeout(ctx, p.t.record)
 	defer cancel()
 	listed := make([]func(context.Context) error, len(drafts))
-	faults := all(len(drafts), func(i int) error {
-		w := plan.work.images[i]
-		// A registry that takes two requests for a record may refuse the first; the
-		// look beside that one is then the last, else it is repeated.
-		two := drafts[i] != nil && w.noListing.Load()
-		var rec writing
-		err := together(
-			func() error {
-				if two {
-					beside(i)
-				}
-				return nil
-			},
-			func() (err error) { rec, err = drafts[i].begin(bounded, w); return err },
-		)
-		if two && err != nil {
-			return err
-		}
-		return together(
-			func() error { beside(i); return nil },
-			func() error {
-				if err != nil || rec.last == nil {
-					return err
-				}
-				if err = rec.last(bounded); err == nil {
-					listed[i] = rec.listed
-				}
-				return err
-			},
-		)
+	faults := all(len(drafts), func(i int) (err error) {
+		listed[i], err = drafts[i].write(bounded, plan.work.images[i], func() { beside(i) })
+		return err
 	})
 	for i, err := range faults {
 		if err != nil {
+			listed[i] = nil
 			plan.warn("no record of this run was kept for %s: %v", plan.Images[i].Image, err)
 		}
 	}
 	return listed
+}
+
+// write writes a record, where one is due, and runs beside with its last request.
+// A registry that takes two requests for a record may refuse the first; then that
+// is the last, so beside runs with either.
+func (d *draft) write(ctx context.Context, w *imageWork, beside func()) (listed func(context.Context) error, err error) {
+	run := func() error { beside(); return nil }
+	var rec writing
+	begin := func() (err error) { rec, err = d.begin(ctx, w); return err }
+	if d != nil && w.noListing.Load() {
+		if err := together(run, begin); err != nil {
+			return nil, err
+		}
+	} else {
+		err = begin()
+	}
+	if err != nil || rec.last == nil {
+		return nil, together(run, func() error { return err })
+	}
+	return rec.listed, together(run, func() error { return rec.last(ctx) })
 }
 
 // begin writes a record up to its last request; nothing where none is due.

@@ -104,11 +104,10 @@ type pings struct {
 
 // A ping is an answer that others may wait for.
 type ping struct {
-	done   chan struct{}
-	status int
-	header http.Header
-	body   []byte
-	err    error
+	done chan struct{}
+	resp *http.Response
+	body []byte
+	err  error
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -143,7 +142,7 @@ func (p *pings) RoundTrip(req *http.Request) (*http.Response, error) {
 func (p *pings) ask(a *ping, key string, req *http.Request) {
 	a.err = errors.New("internal error: no answer was kept") // if this panics
 	defer func() {
-		if a.err != nil || a.status != http.StatusOK && a.status != http.StatusUnauthorized {
+		if a.err != nil || a.resp.StatusCode != http.StatusOK && a.resp.StatusCode != http.StatusUnauthorized {
 			p.mu.Lock()
 			delete(p.seen, key)
 			p.mu.Unlock()
@@ -156,7 +155,7 @@ func (p *pings) ask(a *ping, key string, req *http.Request) {
 		return
 	}
 	defer resp.Body.Close()
-	a.status, a.header = resp.StatusCode, resp.Header
+	a.resp = resp
 	a.body, a.err = io.ReadAll(resp.Body) // it is in memory already
 }
 
@@ -165,10 +164,9 @@ func (a *ping) response(req *http.Request) (*http.Response, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	return &http.Response{
-		StatusCode: a.status, Status: http.StatusText(a.status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: a.header.Clone(), Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)), Request: req,
-	}, nil
+	resp := *a.resp
+	resp.Header, resp.Body, resp.Request = resp.Header.Clone(), io.NopCloser(bytes.NewReader(a.body)), req
+	return &resp, nil
 }
 
 // once is one try. The body is read whole, so that a truncated one counts as no

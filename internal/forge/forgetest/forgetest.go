@@ -386,13 +386,13 @@ func (f *Forge) only(a, b string) []string {
 
 func (f *Forge) reach(sha string) map[string]bool {
 	seen := map[string]bool{}
-	todo := []string{sha}
-	for len(todo) > 0 {
-		next := todo[0]
-		todo = todo[1:]
+	queue := []string{sha}
+	for len(queue) > 0 {
+		next := queue[0]
+		queue = queue[1:]
 		if next != "" && !seen[next] {
 			seen[next] = true
-			todo = append(todo, f.parents[next]...)
+			queue = append(queue, f.parents[next]...)
 		}
 	}
 	return seen
