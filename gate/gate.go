@@ -4,139 +4,166 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
+	"sync"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // ErrDeadline is the cause of a run that was cut short by its own deadline.
-var ErrDeadline = errors.New("the deadline of the whole run has passed")
-
-// cancelBudget is how long after a cancel the run may go on to put things back:
-// a runner kills 7.5 s after its first signal, and the report must be out too.
-const cancelBudget = 6 * time.Second
-
-// closingBudget is how long putting things back may take otherwise: registries
-// show a write after 30 s at the latest, or it counts as unknown.
-const closingBudget = 45 * time.Second
+var ErrDeadline = errors.New("the overall timeout (deadline) has passed")
 
 // A run is one execution of a [Gate]. It owns the report; only the goroutine
 // that executes the run touches it.
 type run struct {
 	*Gate
-	observer Observer
-	report   *Report
-	moves    *promote.Plan   // nil until the candidate is known
-	late     context.Context // for putting things back; see Grace
-	// preflightFailed is why a move would fail; nil: nothing is known against it.
-	preflightFailed error
+	report    *report.Report
+	commit    report.Commit      // the longest form known of what the run is about
+	candidate *promote.Candidate // nil until the rules have let it through
+	// cleanup is the context for putting things back; see [web.Cleanup].
+	cleanup context.Context
+	// cannotMove is why a move would fail; nil: nothing is known against it.
+	cannotMove error
+
+	mu             sync.Mutex
+	observerFailed error
 }
 
 // Run does what the plan asks for and returns what became of it, always: after
-// an error, a panic, a time-out or a cancel the report says so.
-func (g *Gate) Run(ctx context.Context) *Report {
-	r := &run{Gate: g, observer: g.plan.Observer}
-	r.report = r.blank()
+// an error, a panic, a timeout or a cancel the report says so.
+func (g *Gate) Run(ctx context.Context) *report.Report {
+	r := &run{Gate: g, report: g.blank(), commit: g.plan.SHA}
 	if g.fleet != nil {
 		defer g.fleet.Close()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, g.plan.Deadline, ErrDeadline)
 	defer cancel()
-	late, done := Grace(ctx)
+	cleanup, done := web.Cleanup(ctx)
 	defer done()
-	r.late = late
-	r.guarded(ctx)
+	r.cleanup = cleanup
+	if err := parallel.Guard(func() error { r.execute(ctx); return nil }); err != nil {
+		r.panicked(err)
+	}
 	r.finish()
 	return r.report
 }
 
-// guarded does the mode's work. A panic in it is a bug of ours and decides
-// nothing: the run is inconclusive, and the canary tag goes back.
-func (r *run) guarded(ctx context.Context) {
-	defer func() {
-		if p := recover(); p != nil {
-			stack := debug.Stack()
-			r.decide(Inconclusive, "an internal error stopped the run; please report it with the log")
-			r.restoreCanary()
-			r.confess(p, stack)
-		}
-	}()
+// panicked ends a run with a bug of ours in it: it decides nothing, and the canary
+// tag is put back.
+func (r *run) panicked(err error) {
+	r.decide(report.Inconclusive, err.Error())
+	r.restoreCanary()
+	r.logPanic(err)
+}
+
+// logPanic logs where a panic happened.
+func (r *run) logPanic(err error) {
+	var caught *parallel.PanicError
+	if errors.As(err, &caught) {
+		text := fmt.Sprintf("internal error: %v\n%s", caught.Value, caught.Stack)
+		r.observe(func(o Observer) { o.Log(untrusted.Text(r.redact.Redact(text), 8000)) })
+	}
+}
+
+// execute does the mode's work.
+func (r *run) execute(ctx context.Context) {
 	if r.skips() {
-		r.decide(Skipped, "no tenant is configured, so nothing was checked and nothing was promoted")
+		r.decide(report.Skipped, "no tenant is configured, so nothing was checked and nothing was promoted")
 		r.warn("canary-verify is not configured: no tenant is given. Nothing was checked, nothing was promoted, and " + r.plan.Promote.TargetTag + " stays where it is.")
 		return
 	}
 	switch r.plan.Mode {
-	case ModeVerify, ModeSmoke:
+	case report.ModeVerify, report.ModeSmoke:
 		r.verify(ctx)
-	case ModePromote:
+	case report.ModePromote:
 		r.promote(ctx)
-	case ModeRollback:
+	case report.ModeRollback:
 		r.rollback(ctx)
-	case ModeStatus:
+	case report.ModeStatus:
 		r.status(ctx)
-	case ModeHistory:
+	case report.ModeHistory:
 		r.history(ctx)
 	}
 }
 
 // blank is the report of a run that has found out nothing yet.
-func (r *run) blank() *Report {
-	report := &Report{
-		Schema: Schema, Tool: r.plan.Tool, Mode: string(r.plan.Mode), SHA: r.plan.SHA,
-		Started: time.Now(), DryRun: r.plan.Promote.DryRun, Forced: r.clean(r.plan.Promote.Force),
-		Images: []Image{}, Tenants: []Tenant{}, Phases: []Phase{}, Warnings: []string{},
-		Run: r.plan.Origin, Exit: ExitInconclusive, Reason: "the run did not come to a decision",
+func (g *Gate) blank() *report.Report {
+	p := g.plan
+	r := &report.Report{
+		Schema: report.Schema, Tool: p.Tool, Mode: p.Mode, SHA: p.SHA,
+		Started: time.Now(), DryRun: p.Promote.DryRun, Forced: g.clean(p.Promote.Force),
+		Images: []report.Image{}, Causes: []report.Cause{}, Tenants: []report.Tenant{},
+		Phases: []report.Phase{}, Warnings: []string{},
+		Run: p.Origin, Exit: report.ExitInconclusive, Reason: "the run did not come to a decision",
 	}
-	for _, t := range r.plan.Tenants {
-		report.Tenants = append(report.Tenants, Tenant{Name: t.Name, URL: t.URL, Checks: []Check{}})
+	for _, t := range p.Tenants {
+		r.Tenants = append(r.Tenants, report.Tenant{Name: t.Name, URL: t.URL, Checks: []report.CheckResult{}})
 	}
-	return report
+	if p.Mode == report.ModeVerify && p.Promote.CanaryTag != "" {
+		r.Canary = &report.Canary{Tag: p.Promote.CanaryTag}
+	}
+	return r
 }
 
-// exits is the exit code of each verdict when the registry did its part.
-var exits = map[Verdict]int{
-	Green: ExitOK, Red: ExitRed, Refused: ExitRed, Inconclusive: ExitInconclusive, Skipped: ExitOK, None: ExitOK,
-}
-
-// decide sets the verdict, its exit code and its first cause.
-func (r *run) decide(v Verdict, reason string) {
-	r.report.Verdict, r.report.Exit, r.report.Reason = v, exits[v], r.clean(reason)
+// decide sets the verdict, its exit code and its reason.
+func (r *run) decide(v report.Verdict, reason string) {
+	r.report.Verdict, r.report.Exit, r.report.Reason = v, v.Exit(), r.clean(reason)
 }
 
 // decideError sets what an error of the registry side means: a rule refuses, a
 // failed move is the registry's, and everything else leaves the matter open.
-func (r *run) decideError(moved Verdict, err error) {
+func (r *run) decideError(moved report.Verdict, err error) {
 	var refused *promote.RefusedError
 	var failed *promote.MoveError
 	switch {
 	case errors.As(err, &refused):
-		r.decide(Refused, refused.Reason)
+		r.decide(report.Refused, refused.Reason)
 	case errors.As(err, &failed):
 		r.decide(moved, err.Error())
-		r.report.Exit = ExitRegistry
+		r.report.Exit = report.ExitRegistry
 	default:
-		r.decide(Inconclusive, err.Error())
+		r.decide(report.Inconclusive, err.Error())
 	}
 }
 
-// finish writes down what is known at the end: where the tags are, and when.
+// finish writes down what is known at the end.
 func (r *run) finish() {
-	r.joinWarnings()
-	r.copyPlan()
+	r.takeTags()
 	r.closePhase()
+	r.report.Causes = report.CausesOf(r.report.Tenants)
 	r.report.Finished = time.Now()
 	r.report.Next = r.next()
+	if r.report.Rollback != nil {
+		r.report.Rollback.PostMortem = postMortem(r.report)
+	}
+}
+
+// takeTags brings the report up to date with where the tags are.
+func (r *run) takeTags() {
+	if r.candidate == nil {
+		return
+	}
+	for _, warning := range r.candidate.Warnings() {
+		r.warn(warning)
+	}
+	r.report.Images = r.candidate.Images()
+	r.report.Promoted = report.Everywhere(r.report.Images)
+	if canary := r.candidate.Canary(); canary.Tag != "" {
+		canary.Detail = r.clean(canary.Detail)
+		r.report.Canary = &canary
+	}
 }
 
 // phase begins a stretch of the run; the one before ends.
-func (r *run) phase(name string) {
+func (r *run) phase(name report.PhaseName) {
 	r.closePhase()
-	r.report.Phases = append(r.report.Phases, Phase{Name: name, Started: time.Now()})
-	r.observer.Phase(name)
+	r.report.Phases = append(r.report.Phases, report.Phase{Name: name, Started: time.Now()})
+	r.observe(func(o Observer) { o.Phase(name) })
 }
 
 func (r *run) closePhase() {
@@ -145,66 +172,39 @@ func (r *run) closePhase() {
 	}
 }
 
-// confess logs a panic. The observer may be what panicked, and does so again.
-func (r *run) confess(p any, stack []byte) {
-	defer func() { _ = recover() }()
-	r.observer.Log(untrusted.Text(r.plan.Redact.Redact(fmt.Sprintf("internal error: %v\n%s", p, stack)), 8000))
-}
-
-// log tells one line of progress.
+// log says one line of progress.
 func (r *run) log(format string, args ...any) {
-	r.observer.Log(r.clean(fmt.Sprintf(format, args...)))
+	line := r.clean(fmt.Sprintf(format, args...))
+	r.observe(func(o Observer) { o.Log(line) })
 }
 
-// warn keeps a warning in the report and tells it.
+// progress says how far the phase is.
+func (r *run) progress(done, total int, what string) {
+	r.observe(func(o Observer) { o.Progress(done, total, what) })
+}
+
+// warn keeps a warning in the report and says it.
 func (r *run) warn(text string) {
 	text = r.clean(text)
 	r.report.Warnings = append(r.report.Warnings, text)
-	r.observer.Warn(text)
+	r.observe(func(o Observer) { o.Warn(text) })
 }
+
+// maxLine bounds one line of log or one sentence of a report, in characters.
+const maxLine = 1000
 
 // clean makes any text fit for the report: redacted, then sanitised.
-func (r *run) clean(text string) string {
-	return untrusted.Line(r.plan.Redact.Redact(text), maxLine)
-}
-
-// Grace returns a context for what is still to be done once ctx has ended:
-// putting things back, and telling. It outlives ctx: after a cancel by what a
-// runner leaves us, 6 s counted from the cancel and for everything together;
-// after the deadline by as long as a registry may need.
-func Grace(ctx context.Context) (context.Context, context.CancelFunc) {
-	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		budget := cancelBudget
-		if errors.Is(context.Cause(ctx), ErrDeadline) {
-			budget = closingBudget
-		}
-		timer := time.NewTimer(budget)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			cancel()
-		case <-late.Done():
-		}
-	})
-	return late, func() { stop(); cancel() }
-}
-
-// cause names why a context ended, for a sentence.
-func cause(ctx context.Context) error {
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return errors.New("the run was cancelled")
+func (g *Gate) clean(text string) string {
+	return untrusted.Line(g.redact.Redact(text), maxLine)
 }
 
 // identity reports whether the fleet must prove which commit it runs.
-func (g *Gate) identity() bool { return !g.plan.Untold && g.plan.SHA != "" }
+func (g *Gate) identity() bool { return !g.plan.NoVersionEndpoint && g.plan.SHA != "" }
 
 // waitOptions is what the fleet is asked for.
-func (g *Gate) waitOptions(sha string) fleet.WaitOptions {
+func (r *run) waitOptions() fleet.WaitOptions {
 	return fleet.WaitOptions{
-		SHA: sha, VersionPath: g.plan.VersionPath, Field: g.plan.VersionField,
-		Timeout: g.plan.WaitTimeout, Interval: g.plan.WaitInterval,
+		Commit: r.commit, VersionPath: r.plan.VersionPath, VersionField: r.plan.VersionField,
+		Timeout: r.plan.WaitTimeout, Interval: r.plan.WaitInterval,
 	}
 }

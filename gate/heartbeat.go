@@ -7,13 +7,15 @@ import (
 	"sync"
 	"time"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // heartbeatEvery is how often a wait says that it is alive.
 const heartbeatEvery = 30 * time.Second
 
-// A heartbeat tells how a rollout goes: a line for each change, and a line when
+// A heartbeat says how a rollout goes: a line for each change, and a line when
 // nothing has changed for long.
 type heartbeat struct {
 	run   *run
@@ -22,31 +24,23 @@ type heartbeat struct {
 	over  <-chan error
 
 	mu     sync.Mutex
-	states []fleet.Rollout
+	states []report.Rollout
 }
 
-// heartbeat starts one. Its stop must be called.
-func (r *run) heartbeat(ctx context.Context) *heartbeat {
+// startHeartbeat starts one. Its stop must be called.
+func (r *run) startHeartbeat(ctx context.Context) *heartbeat {
 	ctx, cancel := context.WithCancel(ctx)
 	h := &heartbeat{
 		run: r, began: time.Now(), end: cancel,
-		states: make([]fleet.Rollout, len(r.plan.Tenants)),
+		states: make([]report.Rollout, len(r.plan.Tenants)),
 	}
-	h.over = r.background(func() error { h.beat(ctx); return nil })
-	return h
-}
-
-func (h *heartbeat) beat(ctx context.Context) {
-	tick := time.NewTicker(heartbeatEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+	h.over = parallel.Background(func() error {
+		for web.Pause(ctx, heartbeatEvery) == nil {
 			h.remind()
 		}
-	}
+		return nil
+	})
+	return h
 }
 
 // remind logs that the wait goes on.
@@ -56,32 +50,25 @@ func (h *heartbeat) remind() {
 	h.run.log("waiting: %s", h.summary())
 }
 
-// tell logs a tenant's change of state.
-func (h *heartbeat) tell(i int, now fleet.Rollout) {
+// changed logs a tenant's change of state.
+func (h *heartbeat) changed(i int, now report.Rollout) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.states[i] = now
-	line := h.run.plan.Tenants[i].Name + ": " + now.State.String()
-	if now.Version != "" {
-		line += " at " + short(now.Version)
-	}
-	if now.Detail != "" && now.State != fleet.Stale { // a stale one's commit says it all
-		line += ": " + now.Detail
-	}
-	h.run.log("%s (after %v)", line, now.Waited.Round(10*time.Millisecond))
-	h.run.observer.Progress(h.count(fleet.Current), len(h.states), "tenants current")
+	h.run.log("%s: %s (after %v)", h.run.plan.Tenants[i].Name, now, time.Duration(now.Waited).Round(10*time.Millisecond))
+	h.run.progress(h.count(report.Current), len(h.states), "tenants current")
 }
 
 // summary counts the states and names the first tenant that is not current.
 func (h *heartbeat) summary() string {
-	parts := []string{fmt.Sprintf("%d of %d current", h.count(fleet.Current), len(h.states))}
-	for _, s := range []fleet.RolloutState{fleet.Stale, fleet.Unreachable, fleet.Unknown} {
+	parts := []string{fmt.Sprintf("%d of %d current", h.count(report.Current), len(h.states))}
+	for _, s := range []report.RolloutState{report.Stale, report.Unreachable, report.UnknownCommit} {
 		if n := h.count(s); n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, s))
 		}
 	}
-	for i, s := range h.states {
-		if s.State != fleet.Current {
+	for i := range h.states {
+		if !h.states[i].IsCurrent() {
 			parts = append(parts, "first is "+h.run.plan.Tenants[i].Name)
 			break
 		}
@@ -90,7 +77,7 @@ func (h *heartbeat) summary() string {
 	return fmt.Sprintf("%s; %v of %v", strings.Join(parts, ", "), waited, h.run.plan.WaitTimeout)
 }
 
-func (h *heartbeat) count(state fleet.RolloutState) int {
+func (h *heartbeat) count(state report.RolloutState) int {
 	n := 0
 	for _, s := range h.states {
 		if s.State == state {
@@ -100,7 +87,7 @@ func (h *heartbeat) count(state fleet.RolloutState) int {
 	return n
 }
 
-// stop ends the heartbeat; nothing is told after it returns. The error is what
+// stop ends the heartbeat; nothing is said after it returns. The error is what
 // broke it, if anything did.
 func (h *heartbeat) stop() error {
 	h.end()

@@ -3,110 +3,128 @@ package gate
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
 
-// A Mode is what a run is asked to do.
-type Mode string
-
-// The modes of the contract.
+// The defaults of a [Plan], stated here and nowhere else. Those of its parts are
+// in packages fleet and promote.
 const (
-	ModeVerify   Mode = "verify"
-	ModeSmoke    Mode = "smoke"
-	ModePromote  Mode = "promote"
-	ModeRollback Mode = "rollback"
-	ModeStatus   Mode = "status"
-	ModeHistory  Mode = "history"
+	DefaultMode     = report.ModeVerify
+	DefaultSuite    = "canary" // of the built-in ones
+	DefaultSettle   = 6 * time.Minute
+	DefaultDeadline = 30 * time.Minute
 )
 
-// Modes lists every mode, in the order in which help shows them.
-func Modes() []Mode {
-	return []Mode{ModeVerify, ModeSmoke, ModePromote, ModeRollback, ModeStatus, ModeHistory}
-}
-
-// NeedsFleet reports whether the mode asks tenants.
-func (m Mode) NeedsFleet() bool { return m == ModeVerify || m == ModeSmoke || m == ModeStatus }
-
-// NeedsRegistry reports whether the mode reads or writes a registry.
-func (m Mode) NeedsRegistry() bool {
-	return m == ModeVerify || m == ModePromote || m == ModeRollback || m == ModeHistory
-}
-
-// Judges reports whether the mode runs checks and gives a verdict on them.
-func (m Mode) Judges() bool { return m == ModeVerify || m == ModeSmoke }
-
-// A Plan is the wish of a user. [New] validates it.
+// A Plan is the wish of a user. The zero value of a field means its default;
+// [New] checks the whole.
 type Plan struct {
-	Mode Mode
-	// SHA is the commit: 7 to 40 hex digits. It may be empty for rollback,
-	// history and smoke.
-	SHA     string
+	Mode report.Mode // zero: [DefaultMode]
+	// SHA is the commit. It may be empty for rollback, history and smoke.
+	SHA     report.Commit
 	Tenants []fleet.Tenant
 	Fleet   fleet.Config
-	// VersionPath is where a tenant tells its commit.
-	VersionPath string
-	// Untold says that the fleet can't tell its commit: the gate waits for
-	// Settle instead, and everything says that identity is unproven. It has to
-	// be said; a VersionPath that was forgotten is a fault.
-	Untold       bool
+	// VersionPath is where a tenant reports its commit, and VersionField where in
+	// that JSON answer. Zero: [fleet.DefaultVersionPath], [fleet.DefaultVersionField].
+	VersionPath  string
 	VersionField string
-	Settle       time.Duration
-	WaitTimeout  time.Duration
-	WaitInterval time.Duration
-	Suite        *smoke.Suite // for verify and smoke
-	Soak         time.Duration
-	Promote      promote.Config
+	// NoVersionEndpoint says that the fleet can't report its commit: the gate
+	// waits for Settle instead, and everything says that identity is unproven.
+	NoVersionEndpoint bool
+	Settle            time.Duration // zero: [DefaultSettle]; negative: none
+	WaitTimeout       time.Duration // zero: [fleet.DefaultWaitTimeout]
+	WaitInterval      time.Duration // zero: [fleet.DefaultWaitInterval]
+	Suite             *smoke.Suite  // nil: [DefaultSuite]
+	Soak              time.Duration // how long the suite is repeated; zero: one round
+	Promote           promote.Config
 	// Reason stands in the record of a promotion or a rollback by hand.
 	Reason   string
-	Deadline time.Duration // the whole run
+	Deadline time.Duration // of the whole run; zero: [DefaultDeadline]
 	// SkipEmpty turns an empty fleet into the verdict skipped.
 	SkipEmpty bool
-	Redact    *secret.Redactor // of every secret of the run
-	Origin    Run
-	Tool      string // version of canary-verify
-	Observer  Observer
+	// Secrets are those that no other field holds, such as the token of an
+	// Ancestry: no text of the run shows them.
+	Secrets  []secret.Value
+	Origin   report.Run
+	Tool     string // version of canary-verify
+	Observer Observer
 }
 
-// shaForm is what the contract takes for a commit.
-var shaForm = regexp.MustCompile(`^[0-9a-f]{7,40}$`)
+// AllSecrets are the secrets of every field of the plan.
+func (p *Plan) AllSecrets() []secret.Value {
+	all := append([]secret.Value{p.Promote.Password}, p.Secrets...)
+	for _, t := range p.Tenants {
+		all = append(all, t.Token)
+	}
+	return append(all, p.Fleet.Secrets...)
+}
 
-// A Gate is a validated [Plan], ready to run once.
+// Redactor removes every secret of the plan from text.
+func (p *Plan) Redactor() *secret.Redactor { return secret.NewRedactor(p.AllSecrets()...) }
+
+// withDefaults fills in what was left out.
+func (p Plan) withDefaults() (Plan, error) {
+	fill(&p.Mode, DefaultMode)
+	fill(&p.VersionPath, fleet.DefaultVersionPath)
+	fill(&p.VersionField, fleet.DefaultVersionField)
+	fill(&p.Settle, DefaultSettle)
+	fill(&p.WaitTimeout, fleet.DefaultWaitTimeout)
+	fill(&p.WaitInterval, fleet.DefaultWaitInterval)
+	fill(&p.Deadline, DefaultDeadline)
+	fill(&p.Promote.TargetTag, promote.DefaultTargetTag)
+	if p.Observer == nil {
+		p.Observer = Silent{}
+	}
+	p.Fleet.Secrets = append(append([]secret.Value{}, p.Fleet.Secrets...), append(p.Secrets, p.Promote.Password)...)
+	if p.Suite != nil || !p.Mode.RunsChecks() {
+		return p, nil
+	}
+	source, _ := smoke.Builtin(DefaultSuite)
+	var err error
+	p.Suite, err = smoke.Load(DefaultSuite, source)
+	return p, err
+}
+
+func fill[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// A Gate is a checked [Plan], ready to run once.
 type Gate struct {
 	plan     Plan
+	redact   *secret.Redactor
 	fleet    *fleet.Fleet      // nil where the mode needs none
 	promoter *promote.Promoter // nil where the mode needs none
 }
 
-// New checks the plan whole and makes no request. The error joins one error for
-// each fault; each names the input it is about.
+// New checks the plan whole and makes no request. The error joins one
+// [*report.InvalidError] for each thing that is wrong.
 func New(plan Plan) (*Gate, error) {
-	plan.SHA = strings.ToLower(plan.SHA)
-	if plan.Observer == nil {
-		plan.Observer = Silent{}
-	}
-	g := &Gate{plan: plan}
-	faults := []error{g.malformed()}
+	plan, err := plan.withDefaults()
+	g := &Gate{plan: plan, redact: plan.Redactor()}
+	invalid := []error{err, g.malformed()}
 	if !g.skips() {
-		faults = append(faults, g.missing())
+		invalid = append(invalid, g.missing())
 	}
 	if plan.Mode.NeedsFleet() && !g.skips() {
-		var err error
 		g.fleet, err = fleet.New(plan.Tenants, plan.Fleet)
-		faults = append(faults, err)
+		invalid = append(invalid, err)
 	}
 	if plan.Mode.NeedsRegistry() && len(plan.Promote.Images) > 0 {
-		var err error
 		g.promoter, err = promote.New(plan.Promote)
-		faults = append(faults, err)
+		invalid = append(invalid, err)
 	}
-	return g, errors.Join(faults...)
+	return g, errors.Join(invalid...)
 }
 
 // skips reports whether nothing is configured and that is allowed.
@@ -117,73 +135,59 @@ func (g *Gate) skips() bool {
 // malformed finds what is wrong whatever the fleet.
 func (g *Gate) malformed() error {
 	p := g.plan
-	var faults []error
-	if !validMode(p.Mode) {
-		faults = append(faults, fmt.Errorf("mode: %q is none of %s", p.Mode, modeList()))
+	var invalid []error
+	add := func(field, format string, args ...any) {
+		invalid = append(invalid, &report.InvalidError{Field: field, Problem: fmt.Sprintf(format, args...)})
 	}
-	if p.SHA != "" && !shaForm.MatchString(p.SHA) {
-		faults = append(faults, fmt.Errorf("sha: %q is not 7 to 40 hex digits", clip(p.SHA)))
+	if !p.Mode.Known() {
+		add("Mode", "%q is not one of %s", clip(string(p.Mode)), modeList())
 	}
-	if len(p.SHA) < 40 && p.SHA != "" && p.Mode.NeedsRegistry() && strings.Contains(p.Promote.SourceTag, "{full-sha}") {
-		faults = append(faults, fmt.Errorf("sha: source-tag %q asks for all 40 digits, this has %d", clip(p.Promote.SourceTag), len(p.SHA)))
-	}
-	for _, d := range []struct {
-		input string
-		value time.Duration
-		zero  bool // allowed
-	}{
-		{"wait-timeout", p.WaitTimeout, false}, {"wait-interval", p.WaitInterval, false},
-		{"settle", p.Settle, true}, {"soak", p.Soak, true}, {"deadline", p.Deadline, false},
-	} {
-		if d.value < 0 || d.value == 0 && !d.zero {
-			faults = append(faults, fmt.Errorf("%s: %v is not a time to wait; write for example 30s or 7m", d.input, d.value))
+	if p.SHA != "" {
+		if _, err := report.ParseCommit(string(p.SHA)); err != nil {
+			add("SHA", "%v", err)
+		} else if p.Mode.NeedsRegistry() {
+			invalid = append(invalid, p.Promote.CheckCommit(p.SHA))
 		}
 	}
-	return errors.Join(faults...)
+	if err := fleet.CheckPath(p.VersionPath); err != nil {
+		add("VersionPath", "%q: %v", clip(p.VersionPath), err)
+	}
+	for field, d := range map[string]time.Duration{
+		"WaitTimeout": p.WaitTimeout, "WaitInterval": p.WaitInterval, "Deadline": p.Deadline, "Soak": p.Soak,
+	} {
+		if d < 0 {
+			add(field, "%v is not a time to wait; write for example 30s or 7m", d)
+		}
+	}
+	return errors.Join(invalid...)
 }
-
-// A MissingError says that the mode can't do without an input.
-type MissingError struct{ Input, Advice string }
-
-// Error names the input and what to do.
-func (e *MissingError) Error() string { return e.Input + ": " + e.Advice }
 
 // missing finds what the mode can't do without.
 func (g *Gate) missing() error {
 	p := g.plan
-	var faults []error
-	add := func(input, advice string) { faults = append(faults, &MissingError{input, advice}) }
+	var invalid []error
+	add := func(field, problem string) {
+		invalid = append(invalid, &report.InvalidError{Field: field, Missing: true, Problem: problem})
+	}
 	if p.Mode.NeedsFleet() && len(p.Tenants) == 0 {
-		add("tenant-urls", "no tenant is given; set tenant-urls and admin-tokens, tenants, or tenants-file (unconfigured: skip makes this a warning)")
+		add("Tenants", "no tenant is given")
 	}
 	if p.Mode.NeedsRegistry() && len(p.Promote.Images) == 0 {
-		add("images", "no image is given; list the repositories without a tag, for example registry.example.com/team/app")
+		add("Images", "no image is given; list the repositories without a tag, for example registry.example.com/team/app")
 	}
-	if p.SHA == "" && (p.Mode == ModeVerify || p.Mode == ModePromote || p.Mode == ModeStatus) {
-		add("sha", "no commit is given, and no event tells one")
+	if p.SHA == "" && p.Mode.NeedsCommit() {
+		add("SHA", "no commit is given")
 	}
-	if p.Mode.NeedsFleet() && p.VersionPath == "" && !p.Untold {
-		add("version-path", "no path is given where a tenant tells its commit")
-	}
-	if p.Mode.Judges() && p.Suite == nil {
-		add("checks", "no suite is given")
-	}
-	return errors.Join(faults...)
-}
-
-func validMode(m Mode) bool {
-	for _, known := range Modes() {
-		if m == known {
-			return true
-		}
-	}
-	return false
+	return errors.Join(invalid...)
 }
 
 func modeList() string {
-	words := make([]string, 0, len(Modes()))
-	for _, m := range Modes() {
+	words := make([]string, 0, len(report.Modes()))
+	for _, m := range report.Modes() {
 		words = append(words, string(m))
 	}
 	return strings.Join(words, ", ")
 }
+
+// clip makes an invalid value fit to be named in an error.
+func clip(s string) string { return untrusted.Line(s, 80) }

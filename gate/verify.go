@@ -7,51 +7,47 @@ import (
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
 
 // verify gathers the evidence, judges it, and acts on the verdict. Mode smoke
 // is the same without a registry.
 func (r *run) verify(ctx context.Context) {
-	e := evidence{identity: r.identity(), checks: len(r.plan.Suite.CheckNames())}
-	r.report.Suite = &Suite{
+	e := evidence{identity: r.identity(), checks: len(r.plan.Suite.CheckNames()), tenants: r.report.Tenants}
+	r.report.Suite = &report.Suite{
 		Name: r.plan.Suite.Name, Hash: r.plan.Suite.Hash,
 		Checks: e.checks, Warnings: r.plan.Suite.Warnings,
 	}
 	r.gather(ctx, &e)
 	if ctx.Err() != nil {
-		e.doubt = cause(ctx) // whatever it broke on its way: this is why
+		e.doubt = web.Cause(ctx) // whatever it broke on its way: this is why
 	}
-	r.report.IdentityProven = proven(e)
+	r.report.IdentityProven = e.identity && report.IdentityProven(e.tenants)
 	verdict, reason := judge(e)
 	r.decide(verdict, reason)
-	r.phase("verdict")
+	r.phase(report.PhaseVerdict)
 	r.log("%s: %s", verdict, reason)
+	if err := r.observed(); err != nil && verdict == report.Green {
+		r.decideObserver(err)
+	}
 	if ctx.Err() != nil {
 		r.draft()
 	}
-	if r.promoter != nil && r.moves != nil {
-		r.act(ctx, verdict)
+	if r.candidate != nil {
+		r.act(ctx)
 	}
 }
 
-// proven reports whether every tenant told the candidate before and after.
-func proven(e evidence) bool {
-	for _, t := range e.tenants {
-		if t.before.State != fleet.Current || t.after.State != fleet.Current {
-			return false
-		}
-	}
-	return e.identity && len(e.tenants) > 0
-}
-
-// gather runs steps 2 to 5 of the design. It ends early where nothing further
-// could change the verdict.
+// gather collects the evidence. It ends early where nothing further could change
+// the verdict.
 func (r *run) gather(ctx context.Context, e *evidence) {
 	if r.promoter != nil {
-		if err := r.candidate(ctx, promote.ForVerify); err != nil {
-			e.blame(err)
+		if err := r.resolve(ctx, promote.ForVerify); err != nil {
+			e.add(err)
 			return
 		}
 		if err := r.moveCanary(ctx); err != nil {
@@ -59,218 +55,191 @@ func (r *run) gather(ctx context.Context, e *evidence) {
 			return
 		}
 	}
-	e.tenants = make([]tenantEvidence, len(r.plan.Tenants))
-	for i, t := range r.plan.Tenants {
-		e.tenants[i].name = t.Name
-	}
-	preflight := r.background(func() error { return r.preflight(ctx) })
+	preflight := parallel.Background(func() error { return r.preflight(ctx) })
 	if err := r.rollout(ctx, e); err != nil {
 		e.doubt = err
 	}
-	r.judgePreflight(<-preflight, e)
+	r.takePreflight(<-preflight, e)
 	if ctx.Err() == nil && e.refused == nil && r.smoke(ctx, e) {
 		r.confirm(ctx, e)
 	}
 }
 
-// blame files an error of the registry side as what it is.
-func (e *evidence) blame(err error) {
+// add files an error of the registry side as what it is.
+func (e *evidence) add(err error) {
 	if !errors.As(err, &e.refused) {
 		e.doubt = err
 	}
 }
 
-// candidate is step 2: digests, labels, records and the rules on them.
-func (r *run) candidate(ctx context.Context, policy promote.Policy) error {
-	r.phase("candidate")
-	moves, err := r.promoter.Resolve(ctx, r.plan.SHA, policy)
-	r.moves = moves
-	if moves == nil {
-		return err
+// resolve pins the candidate: digests, labels, records and the rules on them.
+func (r *run) resolve(ctx context.Context, policy promote.Policy) error {
+	r.phase(report.PhaseCandidate)
+	resolved, err := r.promoter.Resolve(ctx, r.plan.SHA, policy)
+	r.report.Images, r.candidate = resolved.Images, resolved.Candidate
+	for _, warning := range resolved.Warnings {
+		r.warn(warning)
 	}
-	r.joinWarnings()
-	for _, image := range moves.Images {
-		r.log("%s: %s is %s, %s is %s", image.Image, image.Source, orNone(image.Digest), image.Target, orNone(image.Previous))
+	for _, image := range resolved.Images {
+		r.log("%s: %s is %s, %s is %s", image.Image, image.Source, orAbsent(image.Digest), image.Target, orAbsent(image.Previous))
+		if revision, err := report.ParseCommit(image.Revision); err == nil {
+			r.commit = r.commit.Longest(revision)
+		}
+	}
+	if err == nil && r.candidate == nil {
+		return errors.New("the registry side gave no candidate") // it promises one
 	}
 	return err
 }
 
 // preflight proves the way back and the right to push while tenants roll.
 func (r *run) preflight(ctx context.Context) error {
-	if r.promoter == nil {
+	if r.candidate == nil {
 		return nil
 	}
-	return r.promoter.Preflight(ctx, r.moves)
+	return r.candidate.Preflight(ctx)
 }
 
-// judgePreflight files what the preflight found. That a move would fail does
-// not change what the tenants answer, so the checks go on: the reader learns
-// both, and the move is not tried.
-func (r *run) judgePreflight(err error, e *evidence) {
+// takePreflight files what the preflight found. That a move would fail does not
+// change what the tenants answer, so the checks go on: the reader learns both, and
+// the move is not tried.
+func (r *run) takePreflight(err error, e *evidence) {
 	var failed *promote.MoveError
 	switch {
 	case err == nil:
 	case errors.As(err, &failed):
-		r.preflightFailed = failed
+		r.cannotMove = failed
 		r.warn("the promotion can't succeed: " + err.Error())
 	default:
-		e.blame(err)
+		e.add(err)
 	}
 }
 
-// background runs f beside the caller. A panic in f is an error like another.
-func (r *run) background(f func() error) <-chan error {
-	done := make(chan error, 1)
-	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				done <- fmt.Errorf("internal error: %v", p)
-			}
-		}()
-		done <- f()
-	}()
-	return done
-}
-
-// rollout is step 4: it waits until every tenant tells the candidate, or for
-// the settle time where the fleet can't tell. The error is the run's end, never
-// a tenant's state.
+// rollout waits until every tenant reports the candidate, or for the settle time
+// where the fleet can't report it. The error is the run's end, never a tenant's
+// state.
 func (r *run) rollout(ctx context.Context, e *evidence) (err error) {
 	if !e.identity {
 		return r.settle(ctx)
 	}
-	r.phase("rollout")
-	beat := r.heartbeat(ctx)
+	r.phase(report.PhaseRollout)
+	beat := r.startHeartbeat(ctx)
 	defer func() {
-		if broken := beat.stop(); err == nil {
-			err = broken
+		if failed := beat.stop(); err == nil {
+			err = failed
 		}
 	}()
-	opts := r.waitOptions(r.expected())
-	opts.Changed = func(i int, now fleet.Rollout) {
-		beat.tell(i, now)
-	}
-	rollouts, cut := r.fleet.Wait(ctx, opts)
+	options := r.waitOptions()
+	options.Changed = beat.changed
+	rollouts, cut := r.fleet.Wait(ctx, options)
 	for i := range min(len(rollouts), len(e.tenants)) {
-		e.tenants[i].before = rollouts[i]
-		r.report.Tenants[i].Rollout = rolloutOf(rollouts[i])
+		e.tenants[i].Rollout = &rollouts[i]
 	}
 	if cut != nil {
-		return cause(ctx)
+		return web.Cause(ctx)
 	}
 	return nil
 }
 
-// expected is the commit that tenants must tell: the longest form known of it.
-func (r *run) expected() string {
-	sha := r.plan.SHA
-	if r.moves == nil {
-		return sha
-	}
-	for _, image := range r.moves.Images {
-		if len(image.Revision) > len(sha) && shaForm.MatchString(image.Revision) && fleet.SameCommit(sha, image.Revision) {
-			sha = image.Revision
-		}
-	}
-	return sha
-}
-
-// settle waits the fixed time for a fleet that can't tell its commit.
+// settle waits the fixed time for a fleet that can't report its commit.
 func (r *run) settle(ctx context.Context) error {
 	r.warn("identity is unproven: nothing shows which commit the tenants run")
-	if r.plan.SHA == "" || r.plan.Settle == 0 {
+	if r.plan.SHA == "" || r.plan.Settle <= 0 {
 		return nil
 	}
-	r.phase("rollout")
+	r.phase(report.PhaseRollout)
 	r.log("waiting %v for the tenants to settle", r.plan.Settle)
-	end := time.NewTimer(r.plan.Settle)
-	defer end.Stop()
-	tick := time.NewTicker(heartbeatEvery)
-	defer tick.Stop()
 	began := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return cause(ctx)
-		case <-end.C:
-			return nil
-		case <-tick.C:
-			r.log("settling: %v of %v", time.Since(began).Round(time.Second), r.plan.Settle)
+	for left := r.plan.Settle; left > 0; left = r.plan.Settle - time.Since(began) {
+		if web.Pause(ctx, min(left, heartbeatEvery)) != nil {
+			return web.Cause(ctx)
 		}
+		r.log("settling: %v of %v", time.Since(began).Round(time.Second), r.plan.Settle)
 	}
+	return nil
 }
 
-// maxTold is how many checks that did not hold the log tells as they end: a
+// maxLogged is how many checks that did not pass the log shows as they end: a
 // fleet of thousands that is broken in the same way is one fact.
-const maxTold = 100
+const maxLogged = 100
 
-// maxWarned is how many checks that held, but not quietly, are warned of.
+// maxWarned is how many checks that passed with a remark are warned of.
 const maxWarned = 5
 
-// smoke is the first half of step 5: the checks, on every tenant that can be
-// judged. It reports whether any tenant was.
+// smoke runs the checks on every tenant that can be judged. It reports whether
+// any was.
 func (r *run) smoke(ctx context.Context, e *evidence) bool {
 	sessions, index := r.judgeable(e)
 	if len(sessions) == 0 {
 		return false
 	}
-	r.phase("smoke")
-	r.log("running %s on %s", count(e.checks, "check"), count(len(sessions), "tenant"))
-	done, told, total := 0, 0, e.checks*len(sessions)
+	r.phase(report.PhaseSmoke)
+	r.log("running %s on %s", report.Count(e.checks, "check"), report.Count(len(sessions), "tenant"))
+	done, logged, total := 0, 0, e.checks*len(sessions)
 	results := r.plan.Suite.Run(ctx, sessions, smoke.RunOptions{
-		SHA: r.plan.SHA, Soak: r.plan.Soak, Redact: r.plan.Redact,
-		Checked: func(tenant int, c smoke.CheckResult) {
+		SHA: r.plan.SHA, Soak: r.plan.Soak,
+		Checked: func(tenant int, c report.CheckResult) {
 			done++
-			r.observer.Progress(done, total, "checks")
-			if c.Result == smoke.Passed {
+			r.progress(done, total, "checks")
+			if c.Result == report.Passed {
 				return
 			}
-			if told++; told <= maxTold {
+			if logged++; logged <= maxLogged {
 				r.log("%s: %s: %s: %s", sessions[tenant].Tenant().Name, c.Name, c.Result, c.Detail)
-			} else if told == maxTold+1 {
-				r.log("more checks did not hold; the report lists them")
+			} else if logged == maxLogged+1 {
+				r.log("more checks did not pass; the report lists them")
 			}
 		},
 	})
 	r.report.Ran = true
 	r.warnOfPasses(results)
 	for i := range min(len(results), len(index)) {
-		e.tenants[index[i]].results = results[i].Checks
-		r.report.Tenants[index[i]].Checks = checksOf(results[i].Checks)
+		e.tenants[index[i]].Checks = results[i].Checks
 	}
 	r.report.Suite.Rounds = rounds(results)
 	return true
 }
 
-// warnOfPasses tells what held but not quietly: only on a later try, or leaving
-// something behind on the tenant.
-func (r *run) warnOfPasses(results []smoke.TenantResult) {
-	told := 0
+// rounds is the fewest rounds that any check of any tenant was through.
+func rounds(results []report.Tenant) int {
+	fewest := -1
 	for _, t := range results {
 		for _, c := range t.Checks {
-			if c.Result != smoke.Passed || c.Detail == "" {
-				continue
+			if fewest < 0 || c.Rounds < fewest {
+				fewest = c.Rounds
 			}
-			if told++; told > maxWarned {
-				continue
-			}
-			r.warn(fmt.Sprintf("%s: %s: %s", t.Tenant.Name, c.Name, c.Detail))
 		}
 	}
-	if told > maxWarned {
-		r.warn(fmt.Sprintf("%d more checks held, but not quietly; the report lists them", told-maxWarned))
+	return max(fewest, 0)
+}
+
+// warnOfPasses says what passed with a remark: only after a retry, or leaving
+// something behind on the tenant.
+func (r *run) warnOfPasses(results []report.Tenant) {
+	found := 0
+	for _, t := range results {
+		for _, c := range t.Checks {
+			if c.Result != report.Passed || c.Detail == "" {
+				continue
+			}
+			if found++; found <= maxWarned {
+				r.warn(fmt.Sprintf("%s: %s: %s", t.Name, c.Name, c.Detail))
+			}
+		}
+	}
+	if found > maxWarned {
+		r.warn(fmt.Sprintf("%s more passed with a remark; the report lists them", report.Count(found-maxWarned, "check")))
 	}
 }
 
 // judgeable returns the sessions of the tenants that can be checked, with their
-// places in the fleet: all, or those that run the candidate. One of them may
-// contradict an expectation, and that is worth knowing also when another is
-// not there.
+// places in the fleet: all, or those that run the candidate. A check may fail on
+// one of them, and that is worth knowing also when another is not there.
 func (r *run) judgeable(e *evidence) ([]*fleet.Session, []int) {
 	var sessions []*fleet.Session
 	var index []int
 	for i, s := range r.fleet.Sessions() {
-		if !e.identity || e.tenants[i].before.State == fleet.Current {
+		if !e.identity || e.tenants[i].Rollout.IsCurrent() {
 			sessions = append(sessions, s)
 			index = append(index, i)
 		}
@@ -278,35 +247,31 @@ func (r *run) judgeable(e *evidence) ([]*fleet.Session, []int) {
 	return sessions, index
 }
 
-// confirm is the second half of step 5 and the first of step 7, beside each
-// other: tenants tell their commit again, the tags are read again, and what the
-// records of a green verdict will hold is uploaded.
+// confirm asks the tenants for their commit again and, beside that, reads the
+// tags again. After a failure there is nothing to confirm in the registry.
 func (r *run) confirm(ctx context.Context, e *evidence) {
-	_, red := contradiction(e.tenants)
-	cause := e.held()
-	tags := r.background(func() error {
-		if r.promoter == nil || red { // after a contradiction there is nothing to confirm
+	red := e.failed()
+	tags := parallel.Background(func() error {
+		if r.candidate == nil || red {
 			return nil
 		}
-		return r.confirmTags(ctx, cause)
+		return r.candidate.Confirm(ctx)
 	})
 	if e.identity {
-		r.phase("identity")
-		for i, after := range r.fleet.Probe(ctx, r.waitOptions(r.expected())) {
-			e.tenants[i].after = after
-			r.report.Tenants[i].After = rolloutOf(after)
+		r.phase(report.PhaseIdentity)
+		after := r.fleet.Probe(ctx, r.waitOptions())
+		for i := range min(len(after), len(e.tenants)) {
+			e.tenants[i].After = &after[i]
 		}
 	}
 	if err := <-tags; err != nil {
-		e.blame(err)
+		e.add(err)
 	}
 }
 
-// confirmTags is the registry's part of it. What is uploaded means nothing to
-// anybody unless the verdict, whose cause it holds, is green.
-func (r *run) confirmTags(ctx context.Context, cause string) error {
-	prepared := r.background(func() error {
-		return r.promoter.Prepare(ctx, r.moves, r.decision(cause))
-	})
-	return errors.Join(r.promoter.Confirm(ctx, r.moves), <-prepared)
+func orAbsent(digest report.Digest) string {
+	if digest == "" {
+		return "absent"
+	}
+	return string(digest)
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -11,8 +12,9 @@ import (
 
 	"github.com/sethvargo/go-githubactions"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/summary"
 )
@@ -21,7 +23,7 @@ import (
 // drops those beyond 10, so the last place tells how many there were.
 const maxWarnings = 10
 
-// An action is the face of a run under a runner of GitHub or Gitea actions. One
+// An action is the front end of a run under a runner of GitHub or Gitea actions. One
 // lock lets one goroutine write at a time.
 type action struct {
 	command  *Command
@@ -37,18 +39,18 @@ type action struct {
 
 // runAction is the program without arguments: inputs come as INPUT_*, results
 // go to the runner's files and the log.
-func (c *Command) runAction(ctx context.Context) int {
+func (c *Command) runAction(ctx context.Context) report.Exit {
 	a := &action{command: c, protocol: githubactions.New(
 		githubactions.WithWriter(c.Stdout), githubactions.WithGetenv(c.env))}
-	c.face = a
+	c.frontend = a
 	if err := a.checkFiles(); err != nil {
 		a.protocol.Errorf("%s", untrusted.Line(err.Error(), 1000))
-		return gate.ExitUsage
+		return report.ExitUsage
 	}
 	v := a.values()
 	s, err := c.prepare(actionMode(v), v)
 	a.session, a.redact = s, s.redact
-	a.mask(s.secrets)
+	a.mask(s.plan.AllSecrets())
 	if err != nil {
 		return a.refuse(s, err)
 	}
@@ -78,7 +80,7 @@ func (a *action) checkFiles() error {
 	return nil
 }
 
-// values reads INPUT_* of every input, and faults those that look misspelt: a
+// values reads INPUT_* of every input, and rejects those that look misspelt: a
 // safeguard that is misspelt is a safeguard that is off.
 func (a *action) values() *values {
 	v := newValues()
@@ -94,24 +96,24 @@ func (a *action) values() *values {
 		}
 		given := strings.ToLower(strings.TrimPrefix(name, "INPUT_"))
 		if near := nearest(given); near != "" {
-			v.fault(near, "an input %q was given, which does not exist; did you mean %s?", shown(given), near)
+			v.reject(near, "an input %q was given, which does not exist; did you mean %s?", shown(given), near)
 		}
 	}
 	return v
 }
 
-// actionMode reads the input mode. An unknown one is a fault, and the other
-// inputs are then held against verify, so that all faults are told at once.
-func actionMode(v *values) gate.Mode {
-	words := make([]string, 0, len(gate.Modes()))
-	for _, m := range gate.Modes() {
+// actionMode reads the input mode. An unknown one is rejected, and the other
+// inputs are then checked as those of verify, so that all is reported at once.
+func actionMode(v *values) report.Mode {
+	words := make([]string, 0, len(report.Modes()))
+	for _, m := range report.Modes() {
 		words = append(words, string(m))
 	}
-	return gate.Mode(v.oneOf("mode", words...))
+	return report.Mode(v.oneOf("mode", words...))
 }
 
 // nearest returns the input that a misspelt name most likely means; empty: it
-// looks like none.
+// looks like none of them.
 func nearest(given string) string {
 	fold := strings.NewReplacer("-", "", "_", "", " ", "")
 	for _, in := range inputs {
@@ -134,8 +136,8 @@ func (a *action) mask(secrets []secret.Value) {
 	}
 }
 
-// refuse ends a run whose inputs are malformed: no request was made.
-func (a *action) refuse(s *session, err error) int {
+// refuse ends a run whose inputs are invalid: no request was made.
+func (a *action) refuse(s *session, err error) report.Exit {
 	return a.conclude(s, s.malformed(err))
 }
 
@@ -145,11 +147,11 @@ func (a *action) safe(text string) string {
 }
 
 // Phase begins a group of the log.
-func (a *action) Phase(name string) {
+func (a *action) Phase(name report.PhaseName) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.endGroup()
-	a.protocol.Group(name)
+	a.protocol.Group(string(name))
 	a.group = true
 }
 
@@ -180,7 +182,7 @@ func (a *action) Warn(line string) {
 	case a.warnings < maxWarnings:
 		a.protocol.Warningf("%s", a.safe(line))
 	case a.warnings == maxWarnings:
-		a.protocol.Warningf("there are more warnings; they stand in the log and the summary")
+		a.protocol.Warningf("there are more warnings; they are in the log and the summary")
 		fallthrough
 	default:
 		a.print("warning: " + line)
@@ -191,67 +193,65 @@ func (a *action) Warn(line string) {
 func (a *action) Progress(int, int, string) {}
 
 // Draft keeps the report before things are put back.
-func (a *action) Draft(report *gate.Report) {
+func (a *action) Draft(r *report.Report) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, _ = a.command.writeReport(a.session, report)
-	_ = a.writeSummary(report)
+	_, _ = a.command.writeReport(a.session, r)
+	_ = a.writeSummary(r)
 }
 
 // conclude shows the report everywhere. That one of the places can't be
 // written never hides the others, and never ends green.
-func (a *action) conclude(s *session, report *gate.Report) int {
+func (a *action) conclude(s *session, r *report.Report) report.Exit {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.endGroup()
-	finishReport(report)
-	reportPath, err := a.command.writeReport(s, report)
-	faults := []error{err}
-	faults = append(faults, a.writeSummary(report))
-	a.print(summary.Text(report, false, 100))
-	faults = append(faults, a.writeOutputs(report, reportPath))
-	code := report.Exit
-	for _, err := range faults {
+	reportPath, err := a.command.writeReport(s, r)
+	failed := []error{err, a.writeSummary(r)}
+	a.print(summary.Text(r, false, 100))
+	failed = append(failed, a.writeOutputs(r, reportPath))
+	code := r.Exit
+	for _, err := range failed {
 		if err == nil {
 			continue
 		}
 		a.print("error: the result could not be kept: " + err.Error())
-		if code == gate.ExitOK {
-			code = gate.ExitInconclusive
+		if code == report.ExitOK {
+			code = report.ExitInconclusive
 		}
 	}
-	if code != gate.ExitOK {
-		a.protocol.Errorf("%s", a.safe(summary.Headline(report)))
+	if code != report.ExitOK {
+		a.protocol.Errorf("%s", a.safe(summary.Headline(r)))
 	}
 	return code
 }
 
 // writeSummary puts the summary of this run into the step's summary file, in
 // place of a draft of it.
-func (a *action) writeSummary(report *gate.Report) error {
+func (a *action) writeSummary(r *report.Report) error {
 	file := a.command.env("GITHUB_STEP_SUMMARY")
 	if err := os.Truncate(file, a.summary); err != nil {
 		return fmt.Errorf("the step summary can't be written: %w", plain(err))
 	}
 	return recovered("step summary", func() {
-		a.protocol.AddStepSummary(a.redact.Redact(summary.Markdown(report)))
+		a.protocol.AddStepSummary(a.redact.Redact(summary.Markdown(r)))
 	})
 }
 
-// writeOutputs sets every output of the contract.
-func (a *action) writeOutputs(report *gate.Report, reportPath string) error {
+// writeOutputs sets every output.
+func (a *action) writeOutputs(r *report.Report, reportPath string) error {
 	rejected := ""
-	if report.Verdict == gate.Red {
-		rejected = report.SHA
+	if r.Verdict == report.Red {
+		rejected = string(r.SHA)
 	}
-	digests, previous := map[string]string{}, map[string]string{}
-	for _, image := range report.Images {
+	digests, previous := map[string]report.Digest{}, map[string]report.Digest{}
+	for _, image := range r.Images {
 		digests[image.Image] = image.Digest
 		previous[image.Image] = image.Previous
 	}
 	for name, value := range map[string]string{
-		"verdict": report.Verdict.String(), "ran": strconv.FormatBool(report.Ran),
-		"promoted": strconv.FormatBool(report.Promoted), "sha": report.SHA,
+		"verdict": r.Verdict.String(), "ran": strconv.FormatBool(r.Ran),
+		"promoted": strconv.FormatBool(r.Promoted), "sha": string(r.SHA),
 		"rejected-sha": rejected, "digests": object(digests), "previous-digests": object(previous),
 		"report": reportPath,
 	} {
@@ -266,7 +266,7 @@ func (a *action) writeOutputs(report *gate.Report, reportPath string) error {
 }
 
 // object renders a JSON object; images without a digest are left out.
-func object(m map[string]string) string {
+func object(m map[string]report.Digest) string {
 	for k, v := range m {
 		if v == "" {
 			delete(m, k)
@@ -281,12 +281,11 @@ func object(m map[string]string) string {
 
 // recovered turns the panics of the protocol library, which has no errors, into
 // errors.
-func recovered(what string, f func()) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%s can't be written: %v", what, p)
-		}
-	}()
-	f()
-	return nil
+func recovered(what string, f func()) error {
+	err := parallel.Guard(func() error { f(); return nil })
+	var caught *parallel.PanicError
+	if errors.As(err, &caught) {
+		return fmt.Errorf("%s can't be written: %v", what, caught.Value)
+	}
+	return err
 }

@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/gate"
-	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // A Command is one execution of the program, shaped like exec.Cmd so that tests
@@ -23,32 +25,37 @@ type Command struct {
 	Terminal bool
 	Width    int
 
-	face     face
+	frontend frontend
 	readerOf string // the flag that took standard input
 }
 
-// A face is how a front end shows a run.
-type face interface {
+// A frontend shows a run.
+type frontend interface {
 	gate.Observer
 	// conclude shows the report and keeps its files; the result is the exit code.
-	conclude(s *session, report *gate.Report) int
+	conclude(s *session, r *report.Report) report.Exit
 }
 
 // Run does what the arguments ask for and returns the exit code. Without
 // arguments under a runner it is the action.
-func (c *Command) Run(ctx context.Context) (code int) {
-	defer func() {
-		if p := recover(); p != nil { // a bug of ours is no verdict on anybody's release
-			fmt.Fprintf(c.Stderr, "canary-verify: internal error: %s\n", untrusted.Line(fmt.Sprint(p), 1000))
-			code = gate.ExitInconclusive
-		}
-	}()
+func (c *Command) Run(ctx context.Context) int {
+	code := report.ExitInconclusive
+	err := parallel.Guard(func() error { code = c.run(ctx); return nil })
+	if err != nil { // a bug of ours is not a verdict on anybody's release
+		fmt.Fprintf(c.Stderr, "canary-verify: %v\n", err)
+		code = report.ExitInconclusive
+	}
+	return int(code)
+}
+
+// run finds the command and runs it.
+func (c *Command) run(ctx context.Context) report.Exit {
 	if len(c.Args) == 0 {
 		if c.underRunner() {
 			return c.runAction(ctx)
 		}
 		c.printUsage(c.Stderr)
-		return gate.ExitUsage
+		return report.ExitUsage
 	}
 	name, rest := c.Args[0], c.Args[1:]
 	switch name {
@@ -56,22 +63,22 @@ func (c *Command) Run(ctx context.Context) (code int) {
 		return c.help(rest)
 	case "-v", "--version", "version":
 		fmt.Fprintln(c.Stdout, c.tool())
-		return gate.ExitOK
+		return report.ExitOK
 	case "suite":
 		return c.runSuite(rest)
 	}
-	for _, m := range gate.Modes() {
+	for _, m := range report.Modes() {
 		if name == string(m) {
 			return c.runMode(ctx, m, rest)
 		}
 	}
-	return c.misuse("%q is no command; canary-verify --help lists them", shown(name))
+	return c.misuse("%q is not a command; canary-verify --help lists them", shown(name))
 }
 
-// misuse tells what is wrong with the command line.
-func (c *Command) misuse(format string, args ...any) int {
+// misuse says what is wrong with the command line.
+func (c *Command) misuse(format string, args ...any) report.Exit {
 	fmt.Fprintf(c.Stderr, "canary-verify: "+format+"\n", args...)
-	return gate.ExitUsage
+	return report.ExitUsage
 }
 
 // underRunner reports whether a runner of actions started the program.
@@ -101,22 +108,19 @@ func (c *Command) env(name string) string {
 // records.
 func (c *Command) tool() string { return "canary-verify/" + c.Version }
 
-// observer is where the run tells how it goes.
-func (c *Command) observer() gate.Observer { return c.face }
-
 // execute runs a prepared session, with its commit status, to its exit code.
-func (c *Command) execute(ctx context.Context, s *session) int {
+func (c *Command) execute(ctx context.Context, s *session) report.Exit {
 	for _, w := range s.warnings {
-		c.face.Warn(w)
+		c.frontend.Warn(w)
 	}
-	late, done := gate.Grace(ctx)
+	cleanup, done := web.Cleanup(ctx)
 	defer done()
 	status := startStatus(ctx, s)
-	report := s.gate.Run(ctx)
-	report.Warnings = append(append([]string{}, s.warnings...), report.Warnings...)
-	code := c.face.conclude(s, report)
-	if warning := status.finish(late, report); warning != "" {
-		c.face.Warn(warning)
+	r := s.gate.Run(ctx)
+	r.Warnings = append(append([]string{}, s.warnings...), r.Warnings...)
+	code := c.frontend.conclude(s, r)
+	if warning := status.finish(cleanup, r); warning != "" {
+		c.frontend.Warn(warning)
 	}
 	return code
 }

@@ -6,8 +6,8 @@ import (
 	"os"
 	"strings"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // maxEvent bounds the event payload, in bytes. GitHub's own limit for a
@@ -17,16 +17,29 @@ const maxEvent = 25 << 20
 // commit is the sha of the run: the input, else the event's. Under workflow_run
 // GITHUB_SHA is the head of the default branch, not the commit that was built,
 // so there the payload alone counts.
-func (c *Command) commit(mode gate.Mode, v *values) string {
-	if sha := v.text("sha"); sha != "" || mode == gate.ModeRollback || mode == gate.ModeHistory {
-		return sha
+func (c *Command) commit(mode report.Mode, v *values) report.Commit {
+	text := v.text("sha")
+	if text == "" && mode != report.ModeRollback && mode != report.ModeHistory {
+		text = c.eventCommit(v)
 	}
+	if text == "" {
+		return ""
+	}
+	sha, err := report.ParseCommit(text)
+	if err != nil {
+		v.reject("sha", "%v", err)
+	}
+	return sha
+}
+
+// eventCommit is the commit of the event; empty: there is none.
+func (c *Command) eventCommit(v *values) string {
 	if c.env("GITHUB_EVENT_NAME") != "workflow_run" {
 		return c.env("GITHUB_SHA")
 	}
 	sha, problem := c.headSHA()
 	if problem != "" {
-		v.fault("sha", "the workflow_run event does not tell the built commit: %s; set sha to ${{ github.event.workflow_run.head_sha }}", problem)
+		v.reject("sha", "the workflow_run event does not show the built commit: %s; set sha to ${{ github.event.workflow_run.head_sha }}", problem)
 	}
 	return sha
 }
@@ -53,9 +66,9 @@ func (c *Command) headSHA() (string, string) {
 	return payload.WorkflowRun.HeadSHA, ""
 }
 
-// origin says who runs the gate, and where, as the runner tells it.
-func (c *Command) origin() gate.Run {
-	run := gate.Run{
+// origin says who runs the gate, and where, as the runner says.
+func (c *Command) origin() report.Run {
+	run := report.Run{
 		Repository: untrusted.Line(c.env("GITHUB_REPOSITORY"), 200),
 		Actor:      untrusted.Line(c.env("GITHUB_ACTOR"), 100),
 		Event:      untrusted.Line(c.env("GITHUB_EVENT_NAME"), 100),
@@ -71,11 +84,11 @@ func (c *Command) origin() gate.Run {
 }
 
 // commitURL is the page of a commit on the forge; empty: there is no forge.
-func (c *Command) commitURL(sha string) string {
+func (c *Command) commitURL(sha report.Commit) string {
 	origin := c.origin()
 	server := strings.TrimRight(untrusted.Line(c.env("GITHUB_SERVER_URL"), 500), "/")
 	if server == "" || origin.Repository == "" || sha == "" {
 		return ""
 	}
-	return server + "/" + origin.Repository + "/commit/" + untrusted.Line(sha, 40)
+	return server + "/" + origin.Repository + "/commit/" + string(sha)
 }

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/summary"
 )
@@ -85,20 +85,20 @@ func plain(err error) error {
 // reportFiles renders the report in every form that report-dir gets. All text
 // passes the redactor once more: whatever went wrong before, no known secret
 // leaves in a file.
-func reportFiles(report *gate.Report, redact *secret.Redactor) (map[string][]byte, error) {
-	files := map[string][]byte{"summary.md": []byte(redact.Redact(summary.Markdown(report)))}
-	var faults []error
-	for name, render := range map[string]func(io.Writer, *gate.Report) error{
+func reportFiles(r *report.Report, redact *secret.Redactor) (map[string][]byte, error) {
+	files := map[string][]byte{"summary.md": []byte(redact.Redact(summary.Markdown(r)))}
+	var failed []error
+	for name, render := range map[string]func(io.Writer, *report.Report) error{
 		"report.json": summary.JSON, "junit.xml": summary.JUnit, "report.html": summary.HTML,
 	} {
 		var b bytes.Buffer
-		if err := render(&b, report); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", name, err))
+		if err := render(&b, r); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", name, err))
 			continue
 		}
 		files[name] = []byte(redact.Redact(b.String()))
 	}
-	return files, errors.Join(faults...)
+	return files, errors.Join(failed...)
 }
 
 // reportDir makes sure before the run that its report can be kept: a gate that
@@ -110,7 +110,7 @@ func (c *Command) reportDir(v *values) string {
 	}
 	root, err := c.reportRoot(c.relative(dir))
 	if err != nil {
-		v.fault("report-dir", "%q can't be used: %v; name a folder in the workspace", shown(dir), plain(err))
+		v.reject("report-dir", "%q can't be used: %v; name a folder in the workspace", shown(dir), plain(err))
 		return ""
 	}
 	_ = root.Close()
@@ -119,11 +119,11 @@ func (c *Command) reportDir(v *values) string {
 
 // writeReport keeps the report's files in report-dir. It returns the path of
 // report.json relative to the workspace; empty when report-dir is not set.
-func (c *Command) writeReport(s *session, report *gate.Report) (string, error) {
+func (c *Command) writeReport(s *session, r *report.Report) (string, error) {
 	if s.reportDir == "" {
 		return "", nil
 	}
-	files, failed := reportFiles(report, s.redact)
+	files, failed := reportFiles(r, s.redact)
 	dir := c.relative(s.reportDir)
 	root, err := c.reportRoot(dir)
 	if err != nil {

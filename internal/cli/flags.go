@@ -9,63 +9,63 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // summaries is one line on each mode, for help.
-var summaries = map[gate.Mode]string{
-	gate.ModeVerify:   "wait until every canary tenant runs the commit, check all of them, and promote on green",
-	gate.ModeSmoke:    "run the checks alone, without a registry; without a commit nothing is waited for",
-	gate.ModePromote:  "promote a commit that was green before",
-	gate.ModeRollback: "point the target tag at an earlier good commit",
-	gate.ModeStatus:   "tell which commit each tenant runs",
-	gate.ModeHistory:  "tell who promoted what, when and from where",
+var summaries = map[report.Mode]string{
+	report.ModeVerify:   "wait until every canary tenant runs the commit, check all of them, and promote on green",
+	report.ModeSmoke:    "run the checks alone, without a registry; without a commit nothing is waited for",
+	report.ModePromote:  "promote a commit that was green before",
+	report.ModeRollback: "point the target tag at an earlier good commit",
+	report.ModeStatus:   "show which commit each tenant runs",
+	report.ModeHistory:  "show who promoted what, when and from where",
 }
 
 // runMode is one sub-command from its arguments to its exit code.
-func (c *Command) runMode(ctx context.Context, mode gate.Mode, args []string) int {
+func (c *Command) runMode(ctx context.Context, mode report.Mode, args []string) report.Exit {
 	flags := modeFlags(mode)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			c.printModeHelp(mode)
-			return gate.ExitOK
+			return report.ExitOK
 		}
 		return c.misuse("%s: %v%s", mode, err, secretAdvice(err))
 	}
 	if flags.NArg() > 0 {
-		return c.misuse("%s takes no argument %q; canary-verify %s --help lists its flags", mode, shown(flags.Arg(0)), mode)
+		return c.misuse("%s takes no argument, %q was given; canary-verify %s --help lists its flags", mode, shown(flags.Arg(0)), mode)
 	}
 	v := c.flagValues(mode, flags)
 	output, _ := flags.GetString("output")
 	switch output {
 	case "text", "json", "markdown":
 	default:
-		v.fault("output", "%q is none of text, json, markdown", shown(output))
+		v.reject("output", "%q is not one of text, json, markdown", shown(output))
 	}
 	t := &terminal{command: c, output: output, color: c.Terminal && c.env("NO_COLOR") == ""}
-	c.face = t
+	c.frontend = t
 	s, err := c.prepare(mode, v)
 	t.session, t.redact = s, s.redact
 	if err != nil {
-		c.printFaults(t, err)
+		c.printInvalid(t, err)
 		if _, err := c.writeReport(s, s.malformed(err)); err != nil {
 			fmt.Fprintf(c.Stderr, "  - %s\n", t.safe(err.Error()))
 		}
-		return gate.ExitUsage
+		return report.ExitUsage
 	}
 	return c.execute(ctx, s)
 }
 
-// printFaults lists everything that is wrong with the inputs.
-func (c *Command) printFaults(t *terminal, err error) {
-	fmt.Fprintln(c.Stderr, "canary-verify: the inputs are malformed; no request was made:")
-	for _, fault := range faultsOf(err) {
-		fmt.Fprintf(c.Stderr, "  - %s\n", strings.ReplaceAll(t.safe(fault), "\n", "\n    "))
+// printInvalid lists everything that is wrong with the inputs.
+func (c *Command) printInvalid(t *terminal, err error) {
+	fmt.Fprintln(c.Stderr, "canary-verify: the inputs are invalid; no request was made:")
+	for _, problem := range problemsOf(err) {
+		fmt.Fprintf(c.Stderr, "  - %s\n", strings.ReplaceAll(t.safe(problem), "\n", "\n    "))
 	}
 }
 
 // modeFlags are the flags of a sub-command, from the table of inputs.
-func modeFlags(mode gate.Mode) *pflag.FlagSet {
+func modeFlags(mode report.Mode) *pflag.FlagSet {
 	flags := pflag.NewFlagSet("canary-verify "+string(mode), pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.SortFlags = false
@@ -102,7 +102,7 @@ func placeholderOf(in input) string {
 }
 
 // flagValues gathers the inputs: a flag goes before the environment.
-func (c *Command) flagValues(mode gate.Mode, flags *pflag.FlagSet) *values {
+func (c *Command) flagValues(mode report.Mode, flags *pflag.FlagSet) *values {
 	v := newValues()
 	for _, in := range inputs {
 		if in.name == "mode" || !in.serves(mode) {
@@ -147,27 +147,27 @@ func (c *Command) secretFile(v *values, name, file string) string {
 	if file != "-" {
 		data, err := c.readFile(file, maxSecretFile)
 		if err != nil {
-			v.fault(name, "the file %q can't be read: %v", shown(file), err)
+			v.reject(name, "the file %q can't be read: %v", shown(file), err)
 		}
 		return string(data)
 	}
 	if c.readerOf != "" {
-		v.fault(name, "standard input is taken by %s already", c.readerOf)
+		v.reject(name, "standard input is taken by %s already", c.readerOf)
 		return ""
 	}
 	c.readerOf = name
 	data, err := io.ReadAll(io.LimitReader(c.Stdin, maxSecretFile))
 	if err != nil {
-		v.fault(name, "standard input can't be read: %v", err)
+		v.reject(name, "standard input can't be read: %v", err)
 	}
 	return string(data)
 }
 
-// secretAdvice tells how to give a secret to someone who tried a flag.
+// secretAdvice says how to give a secret to someone who tried a flag.
 func secretAdvice(err error) string {
 	for _, in := range inputs {
 		if in.secret && strings.HasSuffix(err.Error(), "flag: --"+in.name) {
-			return fmt.Sprintf("; a secret never stands on a command line: set %s, or name a file with --%s", flagVariable(in.name), secretFlag(in.name))
+			return fmt.Sprintf("; a secret is never given on a command line: set %s, or name a file with --%s", flagVariable(in.name), secretFlag(in.name))
 		}
 	}
 	return ""

@@ -4,39 +4,39 @@ import (
 	"fmt"
 	"io"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // help answers `help` and `--help`, of the program or of one command.
-func (c *Command) help(args []string) int {
+func (c *Command) help(args []string) report.Exit {
 	if len(args) == 1 {
-		for _, m := range gate.Modes() {
+		for _, m := range report.Modes() {
 			if args[0] == string(m) {
 				c.printModeHelp(m)
-				return gate.ExitOK
+				return report.ExitOK
 			}
 		}
 		if args[0] == "suite" {
 			fmt.Fprint(c.Stdout, suiteUsage)
-			return gate.ExitOK
+			return report.ExitOK
 		}
-		return c.misuse("%q is no command; canary-verify --help lists them", shown(args[0]))
+		return c.misuse("%q is not a command; canary-verify --help lists them", shown(args[0]))
 	}
 	c.printUsage(c.Stdout)
-	return gate.ExitOK
+	return report.ExitOK
 }
 
 // printUsage is the help of the program.
 func (c *Command) printUsage(w io.Writer) {
 	fmt.Fprint(w, `canary-verify is a release gate: it moves the tag that production follows to
 exactly the images that the canary tenants were proven to run and that passed
-every check, and leaves it alone otherwise.
+every check. Otherwise the tag stays where it is.
 
 Usage: canary-verify COMMAND [flags]
 
 Commands:
 `)
-	for _, m := range gate.Modes() {
+	for _, m := range report.Modes() {
 		fmt.Fprintf(w, "  %-9s %s\n", m, summaries[m])
 	}
 	fmt.Fprint(w, `  suite     check a suite file, or show a built-in one to start from
@@ -47,13 +47,13 @@ Every flag can also be set in the environment: --tenant-urls is
 CANARY_TENANT_URLS. Secrets come only from the environment or from a file.
 Without a command under a runner of GitHub or Gitea actions it is the action.
 
-Exit codes: 0 green, skipped, or done; 1 red or refused; 2 malformed input;
+Exit codes: 0 green, skipped, or done; 1 red or refused; 2 invalid input;
 3 inconclusive; 4 the registry refused or failed a move.
 `)
 }
 
 // printModeHelp is the help of one mode.
-func (c *Command) printModeHelp(m gate.Mode) {
+func (c *Command) printModeHelp(m report.Mode) {
 	fmt.Fprintf(c.Stdout, "canary-verify %s: %s.\n\nUsage: canary-verify %s [flags]\n\nFlags:\n", m, summaries[m], m)
 	for _, in := range inputs {
 		if in.name == "mode" || !in.serves(m) || in.secret && hasInput(secretFlag(in.name)) {

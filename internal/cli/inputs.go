@@ -2,9 +2,15 @@ package cli
 
 import (
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/molecule"
+	"git.moleculesai.app/molecule-ai/canary-verify/promote"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // A kind says what form an input has, for help and for flags.
@@ -30,46 +36,47 @@ type input struct {
 	name   string
 	def    string // what an empty value means
 	kind   kind
-	secret bool        // comes from the environment or a file, never from a flag's value
-	modes  []gate.Mode // that read it; nil: all
-	help   string      // one line
-	note   string      // what the README says in place of an empty default
+	secret bool          // comes from the environment or a file, never from a flag's value
+	modes  []report.Mode // that read it; nil: all
+	help   string        // one line
+	note   string        // what the README says in place of an empty default
+	field  string        // of the libraries that it sets, where they find it invalid
 }
 
 var (
-	fleetModes    = []gate.Mode{gate.ModeVerify, gate.ModeSmoke, gate.ModeStatus}
-	judgeModes    = []gate.Mode{gate.ModeVerify, gate.ModeSmoke}
-	registryModes = []gate.Mode{gate.ModeVerify, gate.ModePromote, gate.ModeRollback, gate.ModeHistory}
-	movingModes   = []gate.Mode{gate.ModeVerify, gate.ModePromote, gate.ModeRollback}
-	forgeModes    = []gate.Mode{gate.ModeVerify, gate.ModeSmoke, gate.ModePromote, gate.ModeRollback}
+	fleetModes    = []report.Mode{report.ModeVerify, report.ModeSmoke, report.ModeStatus}
+	judgeModes    = []report.Mode{report.ModeVerify, report.ModeSmoke}
+	registryModes = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback, report.ModeHistory}
+	movingModes   = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback}
+	forgeModes    = []report.Mode{report.ModeVerify, report.ModeSmoke, report.ModePromote, report.ModeRollback}
 )
 
-// inputs is the one table. Names and defaults are the contract's.
+// inputs is the one table. Defaults are stated by the libraries.
 var inputs = []input{
-	{name: "mode", def: "verify", help: "What to do: verify, smoke, promote, rollback, status or history."},
-	{name: "sha", note: "from the event", help: "Commit, 7 to 40 hex digits. Empty: the event's commit (head_sha under workflow_run, else GITHUB_SHA); for rollback the newest earlier good one."},
-	{name: "tenant-urls", kind: list, modes: fleetModes, help: "Base URLs of the canary tenants."},
-	{name: "admin-tokens", kind: list, secret: true, modes: fleetModes, help: "Admin tokens, in the order of tenant-urls."},
-	{name: "org-ids", kind: list, modes: fleetModes, help: "Org ids, in the order of tenant-urls, or none at all; sent as X-Molecule-Org-Id."},
+	{name: "mode", field: "Mode", def: string(gate.DefaultMode), help: "What to do: verify, smoke, promote, rollback, status or history."},
+	{name: "sha", field: "SHA", note: "from the event", help: "Commit, 7 to 40 hex digits. Empty: the event's commit (head_sha under workflow_run, else GITHUB_SHA); for rollback the newest earlier good one."},
+	{name: "tenant-urls", field: "URLs", kind: list, modes: fleetModes, help: "Base URLs of the canary tenants."},
+	{name: "admin-tokens", field: "Tokens", kind: list, secret: true, modes: fleetModes, help: "Admin tokens, in the order of tenant-urls."},
+	{name: "org-ids", field: "OrgIDs", kind: list, modes: fleetModes, help: "Org ids, in the order of tenant-urls, or leave empty; sent as " + molecule.OrgHeader + "."},
 	{name: "tenants", secret: true, modes: fleetModes, help: "Instead of the three lists: a YAML or JSON list of {name, url, token, org-id}."},
 	{name: "tenants-file", kind: file, modes: fleetModes, help: "The same list in a file of the workspace, for fleets that don't fit into one variable."},
-	{name: "images", kind: list, modes: registryModes, help: "Image repositories, without a tag."},
-	{name: "source-tag", def: "staging-{sha}", modes: registryModes, help: "Tag of the candidate; {sha} is the commit's first 7 digits, {full-sha} all 40."},
-	{name: "target-tag", def: "latest", modes: registryModes, help: "Tag that production follows."},
-	{name: "canary-tag", modes: []gate.Mode{gate.ModeVerify}, help: "Tag that the canary tenants follow: moved to the candidate before the wait, put back unless the verdict is green."},
-	{name: "registry-username", modes: registryModes, help: "User for the one registry that all images share; empty: the Docker configuration."},
-	{name: "registry-password", secret: true, modes: registryModes, help: "Password or token that may write packages."},
-	{name: "version-path", def: "/buildinfo", modes: fleetModes, help: "Path where a tenant tells its commit; none: it can't, so wait settle and say that identity is unproven."},
-	{name: "version-field", def: "git_sha", modes: fleetModes, help: "Dotted path of the commit in that JSON answer."},
-	{name: "settle", def: "6m", kind: duration, modes: judgeModes, help: "The fixed wait with version-path: none."},
-	{name: "wait-timeout", def: "7m", kind: duration, modes: judgeModes, help: "How long tenants may take to run the commit."},
-	{name: "wait-interval", def: "2s", kind: duration, modes: judgeModes, help: "Time between two questions to one tenant, jittered."},
-	{name: "checks", def: "canary", modes: judgeModes, help: "Suite: canary, workspace-server, or the path of a suite file in the workspace."},
-	{name: "request-timeout", def: "10s", kind: duration, modes: fleetModes, help: "Bound of each try of a request to a tenant."},
-	{name: "retries", def: "3", kind: number, modes: fleetModes, help: "Further tries after a transport error, 429, 502, 503 or 504."},
-	{name: "soak", def: "0s", kind: duration, modes: judgeModes, help: "Keep repeating the suite for so long; every round must hold."},
-	{name: "concurrency", def: "256", kind: number, modes: fleetModes, help: "Tenants checked at the same time."},
-	{name: "deadline", def: "30m", kind: duration, help: "Bound of the whole run; the report is written all the same."},
+	{name: "images", field: "Images", kind: list, modes: registryModes, help: "Image repositories, without a tag."},
+	{name: "source-tag", field: "SourceTag", def: promote.DefaultSourceTag, modes: registryModes, help: "Tag of the candidate; {sha} is the commit's first 7 digits, {full-sha} all of them."},
+	{name: "target-tag", field: "TargetTag", def: promote.DefaultTargetTag, modes: registryModes, help: "Tag that production follows."},
+	{name: "canary-tag", field: "CanaryTag", modes: []report.Mode{report.ModeVerify}, help: "Tag that the canary tenants follow: moved to the candidate before the wait, put back unless the verdict is green."},
+	{name: "registry-username", field: "Username", modes: registryModes, help: "User for the one registry that all images share; empty: the Docker configuration."},
+	{name: "registry-password", field: "Password", secret: true, modes: registryModes, help: "Password or token that may write packages."},
+	{name: "version-path", field: "VersionPath", def: fleet.DefaultVersionPath, modes: fleetModes, help: "Path where a tenant reports its commit; none: there is no such endpoint, so wait settle and mark identity as unproven."},
+	{name: "version-field", field: "VersionField", def: fleet.DefaultVersionField, modes: fleetModes, help: "Dotted path of the commit in that JSON answer."},
+	{name: "settle", field: "Settle", def: short(gate.DefaultSettle), kind: duration, modes: judgeModes, help: "Fixed wait with version-path: none."},
+	{name: "wait-timeout", field: "WaitTimeout", def: short(fleet.DefaultWaitTimeout), kind: duration, modes: judgeModes, help: "How long tenants may take to run the commit."},
+	{name: "wait-interval", field: "WaitInterval", def: short(fleet.DefaultWaitInterval), kind: duration, modes: judgeModes, help: "Polling interval per tenant, jittered."},
+	{name: "checks", field: "Suite", def: gate.DefaultSuite, modes: judgeModes, help: "Suite: canary, workspace-server, or the path of a suite file in the workspace."},
+	{name: "request-timeout", field: "RequestTimeout", def: short(fleet.DefaultRequestTimeout), kind: duration, modes: fleetModes, help: "Timeout per attempt of a request to a tenant."},
+	{name: "retries", field: "Retries", def: strconv.Itoa(fleet.DefaultRetries), kind: number, modes: fleetModes, help: "Retries after a transport error, 429, 502, 503 or 504."},
+	{name: "soak", field: "Soak", def: "0s", kind: duration, modes: judgeModes, help: "Repeat the suite for this long; every round must pass."},
+	{name: "concurrency", field: "Concurrency", def: strconv.Itoa(fleet.DefaultConcurrency), kind: number, modes: fleetModes, help: "Tenants checked at the same time."},
+	{name: "deadline", field: "Deadline", def: short(gate.DefaultDeadline), kind: duration, help: "Overall timeout; the report is still written."},
 	{name: "dry-run", def: "false", kind: boolean, modes: movingModes, help: "Decide and report, move nothing."},
 	{name: "force", modes: movingModes, help: "A reason in words: lifts the refusals of order and of missing, red or rolled-back records, and is recorded."},
 	{name: "reason", modes: movingModes, help: "Why, in words; kept in the record of a promotion or rollback by hand."},
@@ -77,6 +84,31 @@ var inputs = []input{
 	{name: "allow-http", def: "false", kind: boolean, modes: fleetModes, help: "Permit plain http to a host that is not loopback."},
 	{name: "github-token", secret: true, modes: forgeModes, help: "Token for commit status and ancestry on GitHub or Gitea."},
 	{name: "report-dir", kind: file, help: "Folder in the workspace for report.json, summary.md, junit.xml and report.html."},
+}
+
+// short writes a duration as people do: 7m, not 7m0s.
+func short(d time.Duration) string {
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if stem, found := strings.CutSuffix(text, zero); found {
+			text = stem + zero[:1]
+		}
+	}
+	return text
+}
+
+// inputOf is the input that sets a field of the libraries. A fleet that is missing
+// has three forms, of which the lists are the first.
+func inputOf(field string) string {
+	if field == "Tenants" {
+		return "tenant-urls"
+	}
+	for _, in := range inputs {
+		if in.field == field {
+			return in.name
+		}
+	}
+	return field
 }
 
 // An output is one row of the table of the action's outputs.
@@ -107,7 +139,7 @@ func flagVariable(name string) string {
 func secretFlag(name string) string { return name + "-file" }
 
 // serves reports whether a mode reads the input.
-func (in input) serves(m gate.Mode) bool {
+func (in input) serves(m report.Mode) bool {
 	return in.modes == nil || slices.Contains(in.modes, m)
 }
 

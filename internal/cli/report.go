@@ -4,35 +4,32 @@ import (
 	"fmt"
 	"time"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
-	"git.moleculesai.app/molecule-ai/canary-verify/summary"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// malformed is the report of a run whose inputs are malformed. Its warnings are
-// the faults, one each.
-func (s *session) malformed(err error) *gate.Report {
+// malformed is the report of a run whose inputs are invalid: no request was made.
+func (s *session) malformed(err error) *report.Report {
 	now := time.Now()
-	report := &gate.Report{
-		Schema: gate.Schema, Tool: s.plan.Tool, Mode: string(s.plan.Mode), SHA: shown(s.plan.SHA),
-		Verdict: gate.None, Exit: gate.ExitUsage, Started: now, Finished: now,
+	r := &report.Report{
+		Schema: report.Schema, Tool: s.plan.Tool, Mode: s.plan.Mode, SHA: s.plan.SHA,
+		Verdict: report.None, Exit: report.ExitUsage, Started: now, Finished: now,
 		DryRun: s.plan.Promote.DryRun, Run: s.plan.Origin,
-		Images: []gate.Image{}, Tenants: []gate.Tenant{}, Phases: []gate.Phase{}, Warnings: []string{},
-		Next: "Mend the inputs; no request was made.",
+		Next: "Fix the inputs; no request was made.",
 	}
-	for _, fault := range faultsOf(err) {
-		report.Faults = append(report.Faults, untrusted.Text(s.redact.Redact(fault), 2000))
+	for _, problem := range problemsOf(err) {
+		r.Faults = append(r.Faults, untrusted.Text(s.redact.Redact(problem), 2000))
 	}
-	if n := len(report.Faults); n > 0 {
-		report.Reason = untrusted.Line(report.Faults[0], 500)
+	if n := len(r.Faults); n > 0 {
+		r.Reason = untrusted.Line(r.Faults[0], 500)
 		if n > 1 {
-			report.Reason += fmt.Sprintf(" (and %d more faults)", n-1)
+			r.Reason += fmt.Sprintf(" (and %d more)", n-1)
 		}
 	}
-	return report
+	return r
 }
 
-// flat takes a joined error apart, down to the single faults.
+// flat takes a joined error apart, down to the single ones.
 func flat(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []error
@@ -47,18 +44,11 @@ func flat(err error) []error {
 	return []error{err}
 }
 
-// faultsOf returns the texts of the single faults.
-func faultsOf(err error) []string {
+// problemsOf returns the texts of the single errors.
+func problemsOf(err error) []string {
 	var all []string
-	for _, fault := range flat(err) {
-		all = append(all, fault.Error())
+	for _, e := range flat(err) {
+		all = append(all, e.Error())
 	}
 	return all
-}
-
-// finishReport fills in what only rendered text can tell.
-func finishReport(report *gate.Report) {
-	if report.Rollback != nil && report.Rollback.PostMortem == "" {
-		report.Rollback.PostMortem = summary.PostMortem(report)
-	}
 }

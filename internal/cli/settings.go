@@ -2,8 +2,10 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -11,6 +13,7 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/gate"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/forge"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
@@ -23,97 +26,100 @@ type session struct {
 	forge     *forge.Client // nil: there is none
 	reportDir string
 	redact    *secret.Redactor
-	secrets   []secret.Value
 	warnings  []string
 }
 
 // prepare turns values into a gate that is ready to run. It makes no request.
-// The error joins every fault that there is.
-func (c *Command) prepare(mode gate.Mode, v *values) (*session, error) {
-	s := &session{}
-	s.plan = gate.Plan{
-		Mode: mode, Tool: c.Version, Origin: c.origin(),
+// The error joins everything that is invalid.
+func (c *Command) prepare(mode report.Mode, v *values) (*session, error) {
+	s := &session{plan: gate.Plan{
+		Mode: mode, Tool: c.Version, Origin: c.origin(), Observer: c.frontend,
 		SHA:          c.commit(mode, v),
-		VersionPath:  versionPath(v),
 		VersionField: v.text("version-field"),
-		Settle:       v.duration("settle"),
-		WaitTimeout:  v.duration("wait-timeout"),
-		WaitInterval: v.duration("wait-interval"),
+		Settle:       orNone(v.duration("settle")),
+		WaitTimeout:  v.positive("wait-timeout"),
+		WaitInterval: v.positive("wait-interval"),
 		Soak:         v.duration("soak"),
 		Reason:       v.text("reason"),
-		Deadline:     v.duration("deadline"),
+		Deadline:     v.positive("deadline"),
 		SkipEmpty:    v.oneOf("unconfigured", "fail", "skip") == "skip",
 		Fleet:        c.fleetConfig(v),
+		Promote:      c.promoteConfig(v),
+	}}
+	if s.plan.VersionPath = v.text("version-path"); s.plan.VersionPath == "none" {
+		s.plan.VersionPath, s.plan.NoVersionEndpoint = "", true
 	}
-	s.plan.Untold = s.plan.VersionPath == "" // as none asks for
 	if mode.NeedsFleet() {
 		s.plan.Tenants = c.tenants(v)
 	}
-	if mode.Judges() {
+	if mode.RunsChecks() {
 		s.plan.Suite = c.suite(v)
 	}
-	s.collectSecrets(v)
-	s.plan.Promote = c.promoteConfig(v)
+	s.plan.Secrets = otherSecrets(v)
+	s.redact = s.plan.Redactor()
 	s.reportDir = c.reportDir(v)
 	c.connectForge(s, v)
 	if s.forge != nil {
 		s.plan.Promote.Ancestry = s.forge
 	}
-	s.plan.Redact = s.redact
 	s.plan.Origin.CommitURL = c.commitURL(s.plan.SHA)
-	s.plan.Observer = c.observer()
 	var err error
 	s.gate, err = gate.New(s.plan)
-	return s, errors.Join(append(v.faults, v.unspoken(err)...)...)
+	v.invalidPlan(err)
+	return s, errors.Join(v.invalid...)
 }
 
-// unspoken leaves out what is missing only because it was given and is
-// malformed: that fault stands in the list already.
-func (v *values) unspoken(err error) []error {
-	var faults []error
-	for _, fault := range flat(err) {
-		var missing *gate.MissingError
-		if errors.As(fault, &missing) && v.spoiled(missing.Input) {
+// orNone turns no time into the libraries' word for none, whose zero value is the
+// default.
+func orNone[T time.Duration | int](n T) T {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+// invalidPlan takes over what the libraries find wrong with the plan, under the
+// names of the inputs. What is missing only because it was given and is invalid
+// stands in the list already.
+func (v *values) invalidPlan(err error) {
+	for _, e := range flat(err) {
+		var field *report.InvalidError
+		if !errors.As(e, &field) {
+			v.invalid = append(v.invalid, e)
 			continue
 		}
-		faults = append(faults, fault)
+		name := inputOf(field.Field)
+		if field.Missing && v.givenAnyhow(name) {
+			continue
+		}
+		problem := field.Where() + field.Problem
+		if field.Missing {
+			problem += missingAdvice[name]
+		}
+		v.reject(name, "%s", problem)
 	}
-	return faults
 }
 
-// spoiled reports whether something was given for an input that is missing now.
-func (v *values) spoiled(name string) bool {
+// missingAdvice says how to give what is missing.
+var missingAdvice = map[string]string{
+	"tenant-urls": "; set tenant-urls and admin-tokens, tenants, or tenants-file (unconfigured: skip makes this a warning)",
+	"sha":         ", and no event has one",
+}
+
+// givenAnyhow reports whether something was given for an input, in whichever of
+// its forms.
+func (v *values) givenAnyhow(name string) bool {
 	if name == "tenant-urls" {
 		return v.given("tenant-urls") || v.given("admin-tokens") || v.given("org-ids") || v.given("tenants") || v.given("tenants-file")
 	}
-	return name == "checks" || v.given(name)
+	return v.given(name) || v.rejected[name]
 }
 
-// versionPath reads the path; "none" switches the proof of identity off.
-func versionPath(v *values) string {
-	path := v.text("version-path")
-	if path == "none" {
-		return ""
-	}
-	if err := fleet.CheckPath(path); err != nil {
-		v.fault("version-path", "%q: %v (none switches the proof of identity off)", shown(path), err)
-	}
-	return path
-}
-
-// fleetConfig reads the bounds of the requests to tenants.
+// fleetConfig reads the limits of the requests to tenants.
 func (c *Command) fleetConfig(v *values) fleet.Config {
-	retries := v.number("retries", 0, 20)
-	if retries == 0 {
-		retries = -1 // fleet's word for none; its zero value is the default
-	}
-	timeout := v.duration("request-timeout")
-	if timeout <= 0 {
-		v.fault("request-timeout", "%v is not a time to wait; write for example 10s", timeout)
-	}
 	return fleet.Config{
-		RequestTimeout: timeout,
-		Retries:        retries,
+		RequestTimeout: v.positive("request-timeout"),
+		Retries:        orNone(v.number("retries", 0, 20)),
 		Concurrency:    v.number("concurrency", 1, 1_000_000),
 		AllowHTTP:      v.boolean("allow-http"),
 		UserAgent:      c.tool(),
@@ -124,36 +130,55 @@ func (c *Command) fleetConfig(v *values) fleet.Config {
 // tenants reads the fleet in whichever of its three forms it was given.
 func (c *Command) tenants(v *values) []fleet.Tenant {
 	allowHTTP := strings.EqualFold(v.text("allow-http"), "true")
-	lists := v.given("tenant-urls") || v.given("admin-tokens") || v.given("org-ids")
-	forms := 0
-	for _, given := range []bool{lists, v.given("tenants"), v.given("tenants-file")} {
-		if given {
-			forms++
-		}
+	forms := v.fleetForms()
+	if len(forms) > 1 {
+		v.reject("tenants", "give the fleet once: as tenant-urls with admin-tokens, as tenants, or as tenants-file")
+		return nil
 	}
-	if forms > 1 {
-		v.fault("tenants", "give the fleet once: as tenant-urls with admin-tokens, as tenants, or as tenants-file")
+	if len(forms) == 0 {
 		return nil
 	}
 	var tenants []fleet.Tenant
 	var err error
-	switch {
-	case lists:
+	switch form := forms[0]; form {
+	case "tenant-urls":
 		tenants, err = fleet.ParseLists(v.text("tenant-urls"), v.secret("admin-tokens").Reveal(), v.text("org-ids"), allowHTTP)
-	case v.given("tenants"):
-		tenants, err = fleet.ParseTenants("tenants", []byte(v.secret("tenants").Reveal()), allowHTTP)
-	case v.given("tenants-file"):
+	case "tenants":
+		tenants, err = fleet.ParseTenants([]byte(v.secret("tenants").Reveal()), allowHTTP)
+	default:
 		var data []byte
-		if data, err = c.readFile(v.text("tenants-file"), maxTenantsFile); err == nil {
-			tenants, err = fleet.ParseTenants("tenants-file", data, allowHTTP)
-		} else {
-			err = errors.New("tenants-file: " + err.Error())
+		if data, err = c.readFile(v.text(form), maxTenantsFile); err != nil {
+			v.reject(form, "%v", err)
+			return nil
 		}
+		tenants, err = fleet.ParseTenants(data, allowHTTP)
 	}
-	if err != nil {
-		v.faults = append(v.faults, err)
+	for _, e := range flat(err) {
+		name, text := forms[0], e.Error()
+		if field := (*report.InvalidError)(nil); errors.As(e, &field) {
+			text = field.Where() + field.Problem
+			if list := inputOf(field.Field); forms[0] == "tenant-urls" && list != "tenants" {
+				name = list
+			}
+		}
+		v.reject(name, "%s", text)
 	}
 	return tenants
+}
+
+// fleetForms are the forms in which the fleet was given, by the input that stands
+// for each.
+func (v *values) fleetForms() []string {
+	var forms []string
+	if v.given("tenant-urls") || v.given("admin-tokens") || v.given("org-ids") {
+		forms = append(forms, "tenant-urls")
+	}
+	for _, name := range []string{"tenants", "tenants-file"} {
+		if v.given(name) {
+			forms = append(forms, name)
+		}
+	}
+	return forms
 }
 
 // suite loads the built-in suite or the file that checks names.
@@ -163,21 +188,19 @@ func (c *Command) suite(v *values) *smoke.Suite {
 	if !builtin {
 		var err error
 		if src, err = c.readFile(name, maxSuiteFile); err != nil {
-			v.fault("checks", "%q is no built-in suite (%s), and as a file: %v; is the repository checked out before this step?",
+			v.reject("checks", "%q is not a built-in suite (%s), and as a file: %v; is the repository checked out before this step?",
 				shown(name), strings.Join(smoke.BuiltinNames(), ", "), err)
 			return nil
 		}
 	}
 	suite, err := smoke.Load(name, src)
-	if err != nil {
-		v.faults = append(v.faults, err)
-		return nil
-	}
+	v.invalid = append(v.invalid, flat(err)...)
 	return suite
 }
 
 // promoteConfig reads what is about images, tags and registries.
 func (c *Command) promoteConfig(v *values) promote.Config {
+	origin := c.origin()
 	config := promote.Config{
 		Images:    fleet.SplitList(v.text("images")),
 		SourceTag: v.text("source-tag"),
@@ -189,34 +212,29 @@ func (c *Command) promoteConfig(v *values) promote.Config {
 		Proxy:     http.ProxyFromEnvironment,
 		Force:     v.text("force"),
 		DryRun:    v.boolean("dry-run"),
+		Origin:    promote.Origin{Tool: c.tool(), RunURL: origin.URL, Actor: origin.Actor},
 	}
-	origin := c.origin()
-	config.Origin = promote.Origin{Tool: c.tool(), RunURL: origin.URL, Actor: origin.Actor}
 	switch strings.ToLower(config.Force) {
 	case "true", "false", "yes", "no", "on", "off", "1", "0":
-		v.fault("force", "it takes a reason in words, not a switch; the reason is kept in the record")
+		v.reject("force", "it takes a reason in words, not a switch; the reason is kept in the record")
 	}
 	return config
 }
 
-// minSecret is the length under which a token is malformed. Such a one is not
-// hidden either: blotting out a common word would make the fault unreadable.
+// minSecret is the length under which a token is invalid. Such a one is not
+// hidden either: blotting out a common word would make the error unreadable.
 const minSecret = 8
 
-// collectSecrets gathers everything that must not be shown.
-func (s *session) collectSecrets(v *values) {
-	for _, name := range []string{"registry-password", "github-token"} {
-		s.secrets = append(s.secrets, v.secret(name))
-	}
-	for _, t := range s.plan.Tenants {
-		s.secrets = append(s.secrets, t.Token)
-	}
+// otherSecrets are those that no field of the plan holds; of an invalid list of
+// tokens, all that could be one.
+func otherSecrets(v *values) []secret.Value {
+	secrets := []secret.Value{v.secret("github-token"), v.secret("registry-password")}
 	for _, token := range fleet.SplitList(v.secret("admin-tokens").Reveal()) {
 		if len(token) >= minSecret {
-			s.secrets = append(s.secrets, secret.New(token))
+			secrets = append(secrets, secret.New(token))
 		}
 	}
-	s.redact = secret.NewRedactor(s.secrets...)
+	return secrets
 }
 
 // connectForge makes the client for commit status and ancestry. What it lacks
@@ -231,7 +249,7 @@ func (c *Command) connectForge(s *session, v *values) {
 		Gitea: c.env("GITEA_ACTIONS") == "true", UserAgent: c.tool(), Proxy: http.ProxyFromEnvironment,
 	})
 	if err != nil {
-		s.warnings = append(s.warnings, "github-token is set, but there is no forge to use it on, so there is neither commit status nor ancestry: "+err.Error())
+		s.warnings = append(s.warnings, fmt.Sprintf("github-token is set, but there is no forge to use it on, so there is neither commit status nor ancestry: %v", err))
 		return
 	}
 	s.forge = client

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
 
@@ -18,47 +18,47 @@ Usage:
 `
 
 // runSuite is the command for suite files.
-func (c *Command) runSuite(args []string) int {
+func (c *Command) runSuite(args []string) report.Exit {
 	switch {
 	case len(args) == 1 && (args[0] == "--help" || args[0] == "-h"):
 		fmt.Fprint(c.Stdout, suiteUsage)
-		return gate.ExitOK
+		return report.ExitOK
 	case len(args) == 1 && args[0] == "schema":
 		_, _ = c.Stdout.Write(smoke.Schema())
-		return gate.ExitOK
+		return report.ExitOK
 	case len(args) == 2 && args[0] == "show":
 		return c.showSuite(args[1])
 	case len(args) == 2 && args[0] == "check":
 		return c.checkSuite(args[1])
 	}
 	fmt.Fprint(c.Stderr, suiteUsage)
-	return gate.ExitUsage
+	return report.ExitUsage
 }
 
-func (c *Command) showSuite(name string) int {
+func (c *Command) showSuite(name string) report.Exit {
 	src, ok := smoke.Builtin(name)
 	if !ok {
-		return c.misuse("%q is no built-in suite; there are %s", shown(name), strings.Join(smoke.BuiltinNames(), " and "))
+		return c.misuse("%q is not a built-in suite; there are %s", shown(name), strings.Join(smoke.BuiltinNames(), " and "))
 	}
 	_, _ = c.Stdout.Write(src)
-	return gate.ExitOK
+	return report.ExitOK
 }
 
-func (c *Command) checkSuite(file string) int {
+func (c *Command) checkSuite(file string) report.Exit {
 	src, err := c.readFile(file, maxSuiteFile)
 	if err != nil {
 		return c.misuse("the suite file %q can't be read: %v", shown(file), err)
 	}
 	suite, err := smoke.Load(file, src)
-	for _, fault := range faultsOf(err) {
-		fmt.Fprintln(c.Stderr, untrusted.Text(fault, 0))
+	for _, problem := range problemsOf(err) {
+		fmt.Fprintln(c.Stderr, untrusted.Text(problem, 0))
 	}
 	if err != nil {
-		return gate.ExitUsage
+		return report.ExitUsage
 	}
 	for _, w := range suite.Warnings {
 		fmt.Fprintln(c.Stderr, "warning: "+untrusted.Text(w, 0))
 	}
 	fmt.Fprintf(c.Stdout, "%s: %d checks, %s\n", shown(file), len(suite.CheckNames()), suite.Hash)
-	return gate.ExitOK
+	return report.ExitOK
 }

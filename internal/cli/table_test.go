@@ -72,7 +72,7 @@ func TestActionFileIsReadAsMeant(t *testing.T) {
 // TestEveryInputHasAFlag holds the command line equal to the table.
 func TestEveryInputHasAFlag(t *testing.T) {
 	reachable := map[string]bool{"mode": true}
-	for _, m := range gate.Modes() {
+	for _, m := range report.Modes() {
 		flags := modeFlags(m)
 		for _, in := range inputs {
 			name := in.name

@@ -7,13 +7,13 @@ import (
 	"sync"
 	"time"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/summary"
 )
 
-// A terminal is the face of a run on the command line: progress on the error
+// A terminal is the front end of a run on the command line: progress on the error
 // stream, the result on standard output.
 type terminal struct {
 	command *Command
@@ -37,11 +37,11 @@ func (t *terminal) safe(text string) string {
 }
 
 // Phase begins a stretch of the run.
-func (t *terminal) Phase(name string) {
+func (t *terminal) Phase(name report.PhaseName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clear()
-	fmt.Fprintf(t.command.Stderr, "== %s\n", t.safe(name))
+	fmt.Fprintf(t.command.Stderr, "== %s\n", t.safe(string(name)))
 }
 
 // Log writes one line of progress.
@@ -87,43 +87,42 @@ func (t *terminal) clear() {
 }
 
 // Draft keeps the report before things are put back.
-func (t *terminal) Draft(report *gate.Report) {
+func (t *terminal) Draft(r *report.Report) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, _ = t.command.writeReport(t.session, report)
+	_, _ = t.command.writeReport(t.session, r)
 }
 
 // conclude writes the result.
-func (t *terminal) conclude(s *session, report *gate.Report) int {
+func (t *terminal) conclude(s *session, r *report.Report) report.Exit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clear()
-	finishReport(report)
-	code := report.Exit
-	if _, err := t.command.writeReport(s, report); err != nil {
+	code := r.Exit
+	if _, err := t.command.writeReport(s, r); err != nil {
 		fmt.Fprintf(t.command.Stderr, "error: the report could not be kept: %s\n", t.safe(err.Error()))
-		if code == gate.ExitOK {
-			code = gate.ExitInconclusive
+		if code == report.ExitOK {
+			code = report.ExitInconclusive
 		}
 	}
-	if err := t.render(t.command.Stdout, report); err != nil && code == gate.ExitOK {
-		code = gate.ExitInconclusive
+	if err := t.render(t.command.Stdout, r); err != nil && code == report.ExitOK {
+		code = report.ExitInconclusive
 	}
 	return code
 }
 
 // render writes the report in the form that was asked for, redacted once more.
-func (t *terminal) render(w io.Writer, report *gate.Report) error {
+func (t *terminal) render(w io.Writer, r *report.Report) error {
 	var b strings.Builder
 	switch t.output {
 	case "json":
-		if err := summary.JSON(&b, report); err != nil {
+		if err := summary.JSON(&b, r); err != nil {
 			return err
 		}
 	case "markdown":
-		b.WriteString(summary.Markdown(report))
+		b.WriteString(summary.Markdown(r))
 	default:
-		b.WriteString(summary.Text(report, t.color, t.command.Width))
+		b.WriteString(summary.Text(r, t.color, t.command.Width))
 	}
 	_, err := io.WriteString(w, t.redact.Redact(b.String()))
 	return err

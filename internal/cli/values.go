@@ -11,15 +11,16 @@ import (
 
 // values holds what a front end was given, by input name. An empty value takes
 // the default of its input, so that an unset variable switches nothing off.
-// Faults are collected: all of them are told at once.
+// What is invalid is collected: all of it is reported at once.
 type values struct {
-	texts   map[string]string
-	secrets map[string]secret.Value
-	faults  []error
+	texts    map[string]string
+	secrets  map[string]secret.Value
+	invalid  []error
+	rejected map[string]bool // inputs with something invalid
 }
 
 func newValues() *values {
-	return &values{texts: map[string]string{}, secrets: map[string]secret.Value{}}
+	return &values{texts: map[string]string{}, secrets: map[string]secret.Value{}, rejected: map[string]bool{}}
 }
 
 // set takes a raw value of an input.
@@ -34,9 +35,10 @@ func (v *values) set(in input, raw string) {
 	}
 }
 
-// fault notes one fault of an input. The text must not hold a secret.
-func (v *values) fault(name, format string, args ...any) {
-	v.faults = append(v.faults, fmt.Errorf("%s: "+format, append([]any{name}, args...)...))
+// reject notes what is wrong with an input. The text must not hold a secret.
+func (v *values) reject(name, format string, args ...any) {
+	v.rejected[name] = true
+	v.invalid = append(v.invalid, fmt.Errorf("%s: "+format, append([]any{name}, args...)...))
 }
 
 // text returns an input's value, or its default.
@@ -66,7 +68,7 @@ func (v *values) boolean(name string) bool {
 		return true
 	case "false":
 	default:
-		v.fault(name, "%q is neither true nor false", shown(value))
+		v.reject(name, "%q is neither true nor false", shown(value))
 	}
 	return false
 }
@@ -76,8 +78,18 @@ func (v *values) duration(name string) time.Duration {
 	value := v.text(name)
 	d, err := time.ParseDuration(value)
 	if err != nil {
-		v.fault(name, "%q is not a duration; write for example 90s or 7m", shown(value))
-		return time.Second // a value that brings no second fault
+		v.reject(name, "%q is not a duration; write for example 90s or 7m", shown(value))
+		return time.Second // a value that is not rejected a second time
+	}
+	return d
+}
+
+// positive reads a duration that is longer than nothing.
+func (v *values) positive(name string) time.Duration {
+	d := v.duration(name)
+	if d <= 0 {
+		v.reject(name, "%v is not a time to wait; write for example 30s or 7m", d)
+		return time.Second
 	}
 	return d
 }
@@ -87,11 +99,11 @@ func (v *values) number(name string, least, most int) int {
 	value := v.text(name)
 	n := 0
 	if _, err := fmt.Sscanf(value+"\n", "%d\n", &n); err != nil || fmt.Sprint(n) != value {
-		v.fault(name, "%q is not a whole number", shown(value))
+		v.reject(name, "%q is not a whole number", shown(value))
 		return least
 	}
 	if n < least || n > most {
-		v.fault(name, "%d is not between %d and %d", n, least, most)
+		v.reject(name, "%d is not between %d and %d", n, least, most)
 		return least
 	}
 	return n
@@ -105,9 +117,9 @@ func (v *values) oneOf(name string, words ...string) string {
 			return value
 		}
 	}
-	v.fault(name, "%q is none of %s", shown(value), strings.Join(words, ", "))
+	v.reject(name, "%q is not one of %s", shown(value), strings.Join(words, ", "))
 	return words[0]
 }
 
-// shown makes a malformed value fit to be named in an error.
+// shown makes an invalid value fit to be named in an error.
 func shown(s string) string { return untrusted.Line(s, 80) }
