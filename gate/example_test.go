@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
 
@@ -36,15 +36,13 @@ func Example() {
 		return
 	}
 	g, err := gate.New(gate.Plan{
-		Mode: gate.ModeSmoke, SHA: "4c1d56e", Tenants: tenants, Suite: suite,
-		VersionPath: "/buildinfo", VersionField: "git_sha",
-		WaitTimeout: time.Minute, WaitInterval: time.Second, Deadline: time.Hour,
+		Mode: report.ModeSmoke, SHA: "4c1d56e", Tenants: tenants, Suite: suite,
 	})
 	if err != nil {
-		fmt.Println(err) // every fault of the plan, before any request
+		fmt.Println(err) // everything that is wrong with the plan, before any request
 		return
 	}
-	report := g.Run(context.Background())
-	fmt.Println(report.Verdict, report.Reason, report.IdentityProven)
-	// Output: green 1 check held on 1 tenant true
+	result := g.Run(context.Background())
+	fmt.Println(result.Verdict, result.Reason, result.IdentityProven)
+	// Output: green 1 check passed on 1 tenant true
 }

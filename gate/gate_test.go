@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
@@ -25,7 +27,7 @@ const (
 
 // A product answers requests without a network, so that time is the test's.
 type product struct {
-	sha func() string // what /buildinfo tells
+	sha func() string // what /buildinfo reports
 }
 
 func (p product) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -40,16 +42,16 @@ func (p product) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// A watcher keeps what a run tells.
+// A watcher keeps what a run says.
 type watcher struct {
 	Silent
 	logs, phases []string
-	drafts       []*Report
+	drafts       []*report.Report
 }
 
-func (w *watcher) Phase(name string)    { w.phases = append(w.phases, name) }
-func (w *watcher) Log(line string)      { w.logs = append(w.logs, line) }
-func (w *watcher) Draft(report *Report) { w.drafts = append(w.drafts, report) }
+func (w *watcher) Phase(name report.PhaseName) { w.phases = append(w.phases, string(name)) }
+func (w *watcher) Log(line string) { w.logs = append(w.logs, line) }
+func (w *watcher) Draft(r *report.Report) { w.drafts = append(w.drafts, r) }
 
 func (w *watcher) count(part string) int {
 	n := 0
@@ -69,12 +71,10 @@ func plan(t *testing.T, w Observer, sha func() string) Plan {
 		t.Fatal(err)
 	}
 	return Plan{
-		Mode: ModeSmoke, SHA: wanted,
+		Mode: report.ModeSmoke, SHA: wanted,
 		Tenants:     []fleet.Tenant{{Name: "canary-a", URL: "https://canary-a.example", Token: secret.New("token-of-canary-a"), OrgID: "org"}},
 		Fleet:       fleet.Config{Transport: product{sha}},
-		VersionPath: "/buildinfo", VersionField: "git_sha",
-		Settle: 6 * time.Minute, WaitTimeout: 7 * time.Minute, WaitInterval: 2 * time.Second,
-		Suite: suite, Deadline: 30 * time.Minute, Observer: w,
+		Suite: suite, Observer: w,
 	}
 }
 
@@ -91,12 +91,12 @@ func always(sha string) func() string { return func() string { return sha } }
 
 func TestGreenProvesIdentity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		report := mustNew(t, plan(t, nil, always(wanted))).Run(t.Context())
-		if report.Verdict != Green || report.Exit != ExitOK || !report.IdentityProven || !report.Ran {
-			t.Errorf("verdict %s, exit %d, proven %v, ran %v: %s", report.Verdict, report.Exit, report.IdentityProven, report.Ran, report.Reason)
+		got := mustNew(t, plan(t, nil, always(wanted))).Run(t.Context())
+		if got.Verdict != report.Green || got.Exit != report.ExitOK || !got.IdentityProven || !got.Ran {
+			t.Errorf("verdict %s, exit %d, proven %v, ran %v: %s", got.Verdict, got.Exit, got.IdentityProven, got.Ran, got.Reason)
 		}
-		if report.Promoted || len(report.Images) != 0 {
-			t.Errorf("mode smoke has images %v, promoted %v", report.Images, report.Promoted)
+		if got.Promoted || len(got.Images) != 0 {
+			t.Errorf("mode smoke has images %v, promoted %v", got.Images, got.Promoted)
 		}
 	})
 }
@@ -105,9 +105,9 @@ func TestStaleFleetTimesOutWithHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &watcher{}
 		began := time.Now()
-		report := mustNew(t, plan(t, w, always(other))).Run(t.Context())
-		if report.Verdict != Inconclusive || report.Exit != ExitInconclusive || report.Ran {
-			t.Errorf("verdict %s, exit %d, ran %v", report.Verdict, report.Exit, report.Ran)
+		got := mustNew(t, plan(t, w, always(other))).Run(t.Context())
+		if got.Verdict != report.Inconclusive || got.Exit != report.ExitInconclusive || got.Ran {
+			t.Errorf("verdict %s, exit %d, ran %v", got.Verdict, got.Exit, got.Ran)
 		}
 		if waited := time.Since(began); waited < 7*time.Minute || waited > 7*time.Minute+15*time.Second {
 			t.Errorf("waited %v, want the timeout of 7m", waited)
@@ -115,11 +115,11 @@ func TestStaleFleetTimesOutWithHeartbeats(t *testing.T) {
 		if n := w.count("waiting: 0 of 1 current, 1 stale, first is canary-a"); n < 13 {
 			t.Errorf("%d heartbeats in 7 minutes, want one every 30 s:\n%s", n, strings.Join(w.logs, "\n"))
 		}
-		if n := w.count("canary-a: stale at 1f0c7be"); n != 1 {
-			t.Errorf("%d lines tell the change to stale, want 1", n)
+		if n := w.count("canary-a: stale, it runs 1f0c7be"); n != 1 {
+			t.Errorf("%d lines show the change to stale, want 1", n)
 		}
-		if got := report.Tenants[0].Rollout; got == nil || got.State != "stale" || got.Version != other {
-			t.Errorf("the report says of the rollout %+v", got)
+		if r := got.Tenants[0].Rollout; r == nil || r.State != report.Stale || r.Version != other {
+			t.Errorf("the report says of the rollout %+v", r)
 		}
 	})
 }
@@ -127,33 +127,33 @@ func TestStaleFleetTimesOutWithHeartbeats(t *testing.T) {
 func TestTenantThatRollsMeanwhileIsInconclusive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
-		report := mustNew(t, plan(t, nil, func() string {
+		got := mustNew(t, plan(t, nil, func() string {
 			if asked.Add(1) > 1 {
 				return other
 			}
 			return wanted
 		})).Run(t.Context())
-		if report.Verdict != Inconclusive || report.IdentityProven || !report.Ran {
-			t.Errorf("verdict %s, proven %v, ran %v: %s", report.Verdict, report.IdentityProven, report.Ran, report.Reason)
+		if got.Verdict != report.Inconclusive || got.IdentityProven || !got.Ran {
+			t.Errorf("verdict %s, proven %v, ran %v: %s", got.Verdict, got.IdentityProven, got.Ran, got.Reason)
 		}
 	})
 }
 
-func TestFleetThatCannotTellSettlesAndStaysUnproven(t *testing.T) {
+func TestFleetWithoutVersionEndpointSettlesAndStaysUnproven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &watcher{}
 		p := plan(t, w, always(other))
-		p.VersionPath, p.Untold = "", true
+		p.NoVersionEndpoint = true
 		began := time.Now()
-		report := mustNew(t, p).Run(t.Context())
+		got := mustNew(t, p).Run(t.Context())
 		if waited := time.Since(began); waited != 6*time.Minute {
 			t.Errorf("settled for %v, want 6m", waited)
 		}
-		if report.Verdict != Green || report.IdentityProven {
-			t.Errorf("verdict %s, proven %v", report.Verdict, report.IdentityProven)
+		if got.Verdict != report.Green || got.IdentityProven {
+			t.Errorf("verdict %s, proven %v", got.Verdict, got.IdentityProven)
 		}
-		if len(report.Warnings) == 0 || !strings.Contains(report.Warnings[0], "unproven") {
-			t.Errorf("no warning says that identity is unproven: %q", report.Warnings)
+		if len(got.Warnings) == 0 || !strings.Contains(got.Warnings[0], "unproven") {
+			t.Errorf("no warning says that identity is unproven: %q", got.Warnings)
 		}
 		if w.count("settling:") < 11 {
 			t.Errorf("the wait is silent:\n%s", strings.Join(w.logs, "\n"))
@@ -166,9 +166,9 @@ func TestDeadlineEndsTheRunWithAReport(t *testing.T) {
 		p := plan(t, nil, always(other))
 		p.Deadline = time.Minute
 		began := time.Now()
-		report := mustNew(t, p).Run(t.Context())
-		if report.Verdict != Inconclusive || !strings.Contains(report.Reason, "deadline") {
-			t.Errorf("verdict %s: %s", report.Verdict, report.Reason)
+		got := mustNew(t, p).Run(t.Context())
+		if got.Verdict != report.Inconclusive || !strings.Contains(got.Reason, "deadline") {
+			t.Errorf("verdict %s: %s", got.Verdict, got.Reason)
 		}
 		if waited := time.Since(began); waited > time.Minute+time.Second {
 			t.Errorf("ended after %v", waited)
@@ -181,26 +181,26 @@ func TestCancelKeepsADraftFirst(t *testing.T) {
 		w := &watcher{}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(90*time.Second, cancel)
-		report := mustNew(t, plan(t, w, always(other))).Run(ctx)
-		if report.Verdict != Inconclusive || !strings.Contains(report.Reason, "cancelled") {
-			t.Errorf("verdict %s: %s", report.Verdict, report.Reason)
+		got := mustNew(t, plan(t, w, always(other))).Run(ctx)
+		if got.Verdict != report.Inconclusive || !strings.Contains(got.Reason, "cancelled") {
+			t.Errorf("verdict %s: %s", got.Verdict, got.Reason)
 		}
-		if len(w.drafts) != 1 || w.drafts[0].Verdict != Inconclusive {
+		if len(w.drafts) != 1 || w.drafts[0].Verdict != report.Inconclusive {
 			t.Errorf("drafts: %v", w.drafts)
 		}
 	})
 }
 
-// angry panics when the run tells it anything.
+// angry panics when a phase begins.
 type angry struct{ Silent }
 
-func (angry) Phase(name string) { panic("phase " + name) }
+func (angry) Phase(name report.PhaseName) { panic("phase " + name) }
 
 func TestPanicDecidesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		report := mustNew(t, plan(t, angry{}, always(wanted))).Run(t.Context())
-		if report.Verdict != Inconclusive || report.Exit != ExitInconclusive || report.Promoted {
-			t.Errorf("verdict %s, exit %d", report.Verdict, report.Exit)
+		got := mustNew(t, plan(t, angry{}, always(wanted))).Run(t.Context())
+		if got.Verdict != report.Inconclusive || got.Exit != report.ExitInconclusive || got.Promoted {
+			t.Errorf("verdict %s, exit %d", got.Verdict, got.Exit)
 		}
 	})
 }
@@ -213,7 +213,7 @@ type touchy struct {
 
 func (o touchy) Log(line string) {
 	if strings.Contains(line, o.line) {
-		panic("told: " + line)
+		panic("logged: " + line)
 	}
 }
 
@@ -222,14 +222,14 @@ func TestPanicBesideTheRunDecidesNothing(t *testing.T) {
 		t.Run(line, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var polls atomic.Int32
-				report := mustNew(t, plan(t, touchy{line: line}, func() string {
+				got := mustNew(t, plan(t, touchy{line: line}, func() string {
 					if polls.Add(1) < 30 {
 						return other
 					}
 					return wanted
 				})).Run(t.Context())
-				if report.Verdict != Inconclusive || report.Exit != ExitInconclusive || report.Promoted {
-					t.Errorf("verdict %s, exit %d: %s", report.Verdict, report.Exit, report.Reason)
+				if got.Verdict != report.Inconclusive || got.Exit != report.ExitInconclusive || got.Promoted {
+					t.Errorf("verdict %s, exit %d: %s", got.Verdict, got.Exit, got.Reason)
 				}
 			})
 		})
@@ -243,33 +243,106 @@ func TestEmptyFleet(t *testing.T) {
 		t.Error("an empty fleet was taken")
 	}
 	p.SkipEmpty = true
-	report := mustNew(t, p).Run(t.Context())
-	if report.Verdict != Skipped || report.Exit != ExitOK || report.Promoted || report.Ran || len(report.Warnings) != 1 {
-		t.Errorf("verdict %s, exit %d, promoted %v, ran %v, warnings %q", report.Verdict, report.Exit, report.Promoted, report.Ran, report.Warnings)
+	got := mustNew(t, p).Run(t.Context())
+	if got.Verdict != report.Skipped || got.Exit != report.ExitOK || got.Promoted || got.Ran || len(got.Warnings) != 1 {
+		t.Errorf("verdict %s, exit %d, promoted %v, ran %v, warnings %q", got.Verdict, got.Exit, got.Promoted, got.Ran, got.Warnings)
 	}
 }
 
-// A forgotten path must not switch the proof of identity off.
-func TestForgottenVersionPathIsAFault(t *testing.T) {
-	p := plan(t, nil, always(other))
-	p.VersionPath = ""
-	if _, err := New(p); err == nil || !strings.Contains(err.Error(), "version-path: ") {
-		t.Errorf("New says %v", err)
+// The zero values of a plan are the documented defaults: what was forgotten
+// switches no safeguard off.
+func TestZeroPlanHasTheDefaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := plan(t, nil, always(other))
+		p.Mode, p.Promote = report.ModeSmoke, promote.Config{}
+		g := mustNew(t, p)
+		began := time.Now()
+		got := g.Run(t.Context())
+		if got.Verdict != report.Inconclusive || got.Ran {
+			t.Errorf("verdict %s, ran %v: a plan without a version path proved nothing", got.Verdict, got.Ran)
+		}
+		if waited := time.Since(began); waited < fleet.DefaultWaitTimeout {
+			t.Errorf("waited %v, want the default of %v", waited, fleet.DefaultWaitTimeout)
+		}
+	})
+	p := plan(t, nil, always(wanted))
+	p.Suite = nil
+	if g := mustNew(t, p); g.plan.Suite.Name != DefaultSuite {
+		t.Errorf("the suite is %s, want %s", g.plan.Suite.Name, DefaultSuite)
 	}
 }
 
-func TestNewTellsEveryFaultAtOnce(t *testing.T) {
-	_, err := New(Plan{Mode: ModeVerify, SHA: "xyz", WaitTimeout: -1, Promote: promote.Config{SourceTag: "staging-{sha}", TargetTag: "latest"}})
+// A library user who never heard of redaction gets no token in the report.
+func TestNoTokenInTheReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := plan(t, nil, always(wanted))
+		p.Fleet.Transport = echo{}
+		suite, err := smoke.Load("test.yml", []byte("checks:\n  - {name: whoami, get: /whoami, expect: 'status == 200 && json.user == \"nobody\"'}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Suite, p.NoVersionEndpoint, p.Settle = suite, true, -1
+		got := mustNew(t, p).Run(t.Context())
+		if got.Verdict != report.Red {
+			t.Fatalf("verdict %s, want red: %s", got.Verdict, got.Reason)
+		}
+		data, err := json.Marshal(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := string(data); strings.Contains(text, "token-of-canary-a") || !strings.Contains(text, secret.Mask) {
+			t.Errorf("the report shows the token: %s", text)
+		}
+	})
+}
+
+// echo answers with the credential that it was sent.
+type echo struct{}
+
+func (echo) RoundTrip(r *http.Request) (*http.Response, error) {
+	body := fmt.Sprintf(`{"user":%q}`, r.Header.Get("Authorization"))
+	return &http.Response{
+		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Content-Type": {"application/json"}},
+		Body:   io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: r,
+	}, nil
+}
+
+func TestNewReportsEverythingAtOnce(t *testing.T) {
+	_, err := New(Plan{Mode: report.ModeVerify, SHA: "xyz", WaitTimeout: -1, Soak: -1, VersionPath: "no-slash"})
 	if err == nil {
 		t.Fatal("nothing was found")
 	}
-	for _, input := range []string{"sha: ", "wait-timeout: ", "wait-interval: ", "deadline: ", "tenant-urls: ", "images: ", "checks: "} {
-		if !strings.Contains(err.Error(), input) {
-			t.Errorf("no fault names %s in:\n%v", input, err)
+	missing := map[string]bool{"Tenants": true, "Images": true}
+	found := map[string]bool{}
+	for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
+		for _, e := range flatten(e) {
+			var invalid *report.InvalidError
+			if !errors.As(e, &invalid) {
+				t.Errorf("%v is not an InvalidError", e)
+				continue
+			}
+			found[invalid.Field] = true
+			if invalid.Missing != missing[invalid.Field] {
+				t.Errorf("%s: missing is %v", invalid.Field, invalid.Missing)
+			}
 		}
 	}
-	var missing *MissingError
-	if !errors.As(err, &missing) {
-		t.Error("what is missing can't be told from what is malformed")
+	for _, field := range []string{"SHA", "WaitTimeout", "Soak", "VersionPath", "Tenants", "Images"} {
+		if !found[field] {
+			t.Errorf("nothing names %s in:\n%v", field, err)
+		}
 	}
+}
+
+func flatten(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, flatten(e)...)
+	}
+	return all
 }

@@ -1,78 +1,79 @@
 package gate
 
 import (
-	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
-	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// good is a tenant that held in every way.
-func good() tenantEvidence {
-	return tenantEvidence{
-		name:   "canary-a",
-		before: fleet.Rollout{State: fleet.Current}, after: fleet.Rollout{State: fleet.Current},
-		results: []smoke.CheckResult{{Name: "liveness", Result: smoke.Passed}, {Name: "events", Result: smoke.Passed}},
+// good is a tenant on which everything is well.
+func good() report.Tenant {
+	return report.Tenant{
+		Name:    "canary-a",
+		Rollout: &report.Rollout{State: report.Current}, After: &report.Rollout{State: report.Current},
+		Checks: []report.CheckResult{{Name: "liveness", Result: report.Passed}, {Name: "events", Result: report.Passed}},
 	}
 }
 
 // with returns a good tenant after a change.
-func with(change func(*tenantEvidence)) tenantEvidence {
+func with(change func(*report.Tenant)) report.Tenant {
 	t := good()
-	t.name = "canary-b"
+	t.Name = "canary-b"
 	change(&t)
 	return t
 }
 
 func TestJudge(t *testing.T) {
-	refused := &promote.RefusedError{Rule: "backwards", Reason: "it is older"}
-	failed := with(func(t *tenantEvidence) { t.results[1].Result = smoke.Failed })
-	errored := with(func(t *tenantEvidence) { t.results[1].Result = smoke.Errored })
+	refused := &promote.RefusedError{Rule: promote.RuleBackwards, Reason: "it is older"}
+	failed := with(func(t *report.Tenant) { t.Checks[1].Result = report.Failed })
+	errored := with(func(t *report.Tenant) { t.Checks[1].Result = report.Errored })
 	tests := []struct {
 		name string
 		e    evidence
-		want Verdict
+		want report.Verdict
 	}{
-		{"nothing at all", evidence{}, Inconclusive},
-		{"no tenant", evidence{identity: true, checks: 2}, Inconclusive},
-		{"no check", evidence{identity: true, tenants: []tenantEvidence{good()}}, Inconclusive},
-		{"a tenant that nobody asked", evidence{identity: true, checks: 2, tenants: []tenantEvidence{good(), {}}}, Inconclusive},
-		{"everything held", evidence{identity: true, checks: 2, tenants: []tenantEvidence{good(), good()}}, Green},
-		{"identity can't be told", evidence{checks: 2, tenants: []tenantEvidence{with(func(t *tenantEvidence) {
-			t.before, t.after = fleet.Rollout{}, fleet.Rollout{}
-		})}}, Green},
-		{"refused", evidence{refused: refused, identity: true, checks: 2, tenants: []tenantEvidence{good()}}, Refused},
-		{"a contradiction", evidence{identity: true, checks: 2, tenants: []tenantEvidence{good(), failed}}, Red},
-		{"red wins over inconclusive", evidence{identity: true, checks: 2, tenants: []tenantEvidence{errored, failed}}, Red},
-		{"red wins over a cancel", evidence{doubt: errors.New("cancelled"), identity: true, checks: 2, tenants: []tenantEvidence{failed}}, Red},
-		{"could not be judged", evidence{identity: true, checks: 2, tenants: []tenantEvidence{good(), errored}}, Inconclusive},
-		{"skipped check", evidence{identity: true, checks: 2, tenants: []tenantEvidence{with(func(t *tenantEvidence) {
-			t.results[0].Result = smoke.Skipped
-		})}}, Inconclusive},
-		{"unjudged check", evidence{identity: true, checks: 2, tenants: []tenantEvidence{with(func(t *tenantEvidence) {
-			t.results[0] = smoke.CheckResult{}
-		})}}, Inconclusive},
-		{"a check is missing", evidence{identity: true, checks: 2, tenants: []tenantEvidence{with(func(t *tenantEvidence) {
-			t.results = t.results[:1]
-		})}}, Inconclusive},
-		{"cancelled or moved meanwhile", evidence{doubt: errors.New("moved"), identity: true, checks: 2, tenants: []tenantEvidence{good()}}, Inconclusive},
+		{"nothing at all", evidence{}, report.Inconclusive},
+		{"no tenant", evidence{identity: true, checks: 2}, report.Inconclusive},
+		{"no check", evidence{identity: true, tenants: []report.Tenant{good()}}, report.Inconclusive},
+		{"a tenant that nobody asked", evidence{identity: true, checks: 2, tenants: []report.Tenant{good(), {}}}, report.Inconclusive},
+		{"everything passed", evidence{identity: true, checks: 2, tenants: []report.Tenant{good(), good()}}, report.Green},
+		{"there is no version endpoint", evidence{checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) {
+			t.Rollout, t.After = nil, nil
+		})}}, report.Green},
+		{"refused", evidence{refused: refused, identity: true, checks: 2, tenants: []report.Tenant{good()}}, report.Refused},
+		{"a check failed", evidence{identity: true, checks: 2, tenants: []report.Tenant{good(), failed}}, report.Red},
+		{"red wins over inconclusive", evidence{identity: true, checks: 2, tenants: []report.Tenant{errored, failed}}, report.Red},
+		{"red wins over a cancel", evidence{doubt: errors.New("cancelled"), identity: true, checks: 2, tenants: []report.Tenant{failed}}, report.Red},
+		{"an error", evidence{identity: true, checks: 2, tenants: []report.Tenant{good(), errored}}, report.Inconclusive},
+		{"skipped check", evidence{identity: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) {
+			t.Checks[0].Result = report.NotRun
+		})}}, report.Inconclusive},
+		{"a check that nobody judged", evidence{identity: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) {
+			t.Checks[0] = report.CheckResult{}
+		})}}, report.Inconclusive},
+		{"a check is missing", evidence{identity: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) {
+			t.Checks = t.Checks[:1]
+		})}}, report.Inconclusive},
+		{"asked before, not after", evidence{identity: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) { t.After = nil })}}, report.Inconclusive},
+		{"asked after, not before", evidence{identity: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) { t.Rollout = nil })}}, report.Inconclusive},
+		{"cancelled or moved meanwhile", evidence{doubt: errors.New("moved"), identity: true, checks: 2, tenants: []report.Tenant{good()}}, report.Inconclusive},
 	}
-	for _, state := range []fleet.RolloutState{fleet.Unknown, fleet.Unreachable, fleet.Stale} {
+	for _, state := range []report.RolloutState{report.UnknownCommit, report.Unreachable, report.Stale} {
 		for _, when := range []string{"before", "after"} {
 			tests = append(tests, struct {
 				name string
 				e    evidence
-				want Verdict
-			}{state.String() + " " + when, evidence{identity: true, checks: 2, tenants: []tenantEvidence{good(), with(func(t *tenantEvidence) {
+				want report.Verdict
+			}{state.String() + " " + when, evidence{identity: true, checks: 2, tenants: []report.Tenant{good(), with(func(t *report.Tenant) {
 				if when == "before" {
-					t.before.State = state
+					t.Rollout.State = state
 				} else {
-					t.after.State = state
+					t.After.State = state
 				}
-			})}}, Inconclusive})
+			})}}, report.Inconclusive})
 		}
 	}
 	for _, tt := range tests {
@@ -88,29 +89,14 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-func TestZeroVerdictIsInconclusive(t *testing.T) {
-	var v Verdict
-	if v.String() != "inconclusive" || exits[v] != ExitInconclusive {
-		t.Errorf("the zero verdict is %s with exit %d", v, exits[v])
-	}
-	if got := Verdict(99).String(); got != "inconclusive" {
-		t.Errorf("an impossible verdict reads %s", got)
-	}
-}
-
-func TestVerdictSurvivesJSON(t *testing.T) {
-	for v := range Verdict(len(verdictNames)) {
-		data, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var back Verdict
-		if err := json.Unmarshal(data, &back); err != nil || back != v {
-			t.Errorf("%s came back as %s (%v)", v, back, err)
-		}
-	}
-	var v Verdict
-	if json.Unmarshal([]byte(`"purple"`), &v) == nil {
-		t.Error("an unknown word was taken for a verdict")
+// A tenant that runs another commit after the checks explains what else went
+// wrong meanwhile: it is the reason, not a refused connection.
+func TestChangedCommitOutranksErrors(t *testing.T) {
+	_, reason := judge(evidence{identity: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) {
+		t.Checks[1] = report.CheckResult{Name: "events", Detail: "connection refused"}
+		t.After = &report.Rollout{State: report.Stale, Version: "66b9c04"}
+	})}})
+	if !strings.Contains(reason, "66b9c04") {
+		t.Errorf("the reason is %q, want the other commit", reason)
 	}
 }
