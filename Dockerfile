@@ -1,20 +1,19 @@
 # canary-verify: one static binary and a CA bundle on scratch.
 #
-# Kept plain for the classic builder, which act and older runners use: no
-# RUN --mount, no $BUILDPLATFORM. BuildKit builds it as well.
+# act and older runners use the classic builder, so this file does without
+# RUN --mount and $BUILDPLATFORM. BuildKit builds it as well.
 FROM golang:1.26.8-bookworm AS build
 WORKDIR /src
 
-# For networks that reach Go modules through a proxy of their own.
+# For networks that have their own Go module proxy.
 ARG GOPROXY
 
-# Modules first: this layer is built anew only when go.mod or go.sum change.
+# Modules first: this layer is rebuilt only when go.mod or go.sum changes.
 COPY go.mod go.sum ./
 RUN go mod download
 
-# Only what the binary is made of: act and runners hand over the whole checkout
-# with its .git, whatever .dockerignore says, and "COPY . ." would build anew at
-# every run.
+# Only the sources of the binary: act and runners send the whole checkout with its
+# .git, whatever .dockerignore says, so "COPY . ." would rebuild at every run.
 COPY secret/ secret/
 COPY internal/ internal/
 COPY fleet/ fleet/
@@ -23,9 +22,9 @@ COPY promote/ promote/
 COPY gate/ gate/
 COPY summary/ summary/
 COPY main.go ./
-# BuildKit sets TARGETOS and TARGETARCH by itself. The classic builder leaves
-# them empty, which Go takes for the machine it runs on; give
-# --build-arg TARGETARCH=arm64 to cross-compile there.
+# BuildKit sets TARGETOS and TARGETARCH. The classic builder leaves them empty, and
+# Go then builds for the machine it runs on; to cross-compile there, pass
+# --build-arg TARGETARCH=arm64.
 ARG TARGETOS
 ARG TARGETARCH
 ARG VERSION=dev
@@ -33,7 +32,7 @@ RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} \
     go build -trimpath -buildvcs=false \
     -ldflags "-s -w -X main.version=${VERSION}" -o /canary-verify .
 
-# Root, as actions must be: the workspace belongs to whom the runner likes.
+# Actions must run as root: the workspace may belong to any user of the runner.
 FROM scratch
 ARG VERSION=dev
 ARG REVISION
