@@ -1,7 +1,7 @@
 // Command demo plays the whole loop on loopback: an OCI registry, canary tenants
 // and production tenants that update themselves from its tags, and the real gate
-// between them. It takes about ten seconds because its cycles are short, and
-// exits 1 if any act of the story goes otherwise than told.
+// between them. Its cycles are short, so it takes about ten seconds. It exits 1 if
+// any step does not go as expected.
 package main
 
 import (
@@ -14,13 +14,13 @@ import (
 )
 
 func main() {
-	keep := pflag.Bool("keep", false, "leave the world running and print command lines to try against it")
+	keep := pflag.Bool("keep", false, "leave everything running and print commands to try")
 	pflag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := play(ctx, os.Stdout, *keep)
 	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "\nThe story went otherwise:", err)
+		fmt.Fprintln(os.Stderr, "\nThe demo failed:", err)
 		os.Exit(1)
 	}
 }

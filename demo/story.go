@@ -14,19 +14,19 @@ import (
 
 // The commits of the story, oldest first.
 var (
-	first = commit{sha: "1f0c7be24a6d93b85e17c04fa2d6b9038e5c71da", title: "what is live before anybody uses the gate", age: 96 * 3600e9}
+	first = commit{sha: "1f0c7be24a6d93b85e17c04fa2d6b9038e5c71da", title: "live before the gate was in use", age: 96 * 3600e9}
 	good  = commit{sha: "4c1d56e0b7a92f3844de61c05b9a7d20e8f31c6b", title: "faster start page", age: 48 * 3600e9}
 	bad   = commit{sha: "b0bad1e5c3f7d2981460ab9e75cc03d1f26e8a94", title: "tidy up the auth middleware", age: 24 * 3600e9, faults: []sim.Fault{sim.FailOpen}}
 	later = commit{sha: "9e77a1024d5b86cf3920e8b4a71f6d35c08b92e1", title: "new invoice numbers", age: 1 * 3600e9}
 )
 
-// A story is one telling of it.
+// A story is one run of the demo.
 type story struct {
 	out   io.Writer
 	world *world
 }
 
-// play tells the whole story, and makes sure that it goes as told.
+// play runs the whole story and checks that every step goes as expected.
 func play(ctx context.Context, out io.Writer, keep bool) error {
 	s := &story{out: out}
 	s.act("The world", "a registry, three canary tenants that follow the tag canary, two customers that follow latest")
@@ -38,14 +38,14 @@ func play(ctx context.Context, out io.Writer, keep bool) error {
 	if err != nil {
 		return err
 	}
-	s.say("everybody runs %s (%s), promoted long ago by hand", first.short(), first.title)
+	s.say("all tenants run %s (%s), promoted by hand long ago", first.short(), first.title)
 	for _, act := range []func(context.Context) error{s.goodCommit, s.badCommit, s.laterCommit, s.rollBack, s.lookBack} {
 		if err := act(ctx); err != nil {
 			return err
 		}
 	}
 	s.say("")
-	s.say("That was the whole loop. Nothing was short-cut: the gate spoke HTTP to a registry and to tenants.")
+	s.say("That was the whole loop. It took no shortcuts: the gate spoke HTTP to a registry and to tenants.")
 	if keep {
 		s.invite()
 		<-ctx.Done()
@@ -66,7 +66,7 @@ func (s *story) goodCommit(ctx context.Context) error {
 }
 
 func (s *story) badCommit(ctx context.Context) error {
-	s.act("A bad commit", bad.short()+", "+bad.title+": it lets everybody into the admin routes")
+	s.act("A bad commit", bad.short()+", "+bad.title+": it opens the admin routes to everybody")
 	if err := s.world.publish(ctx, bad, bad.stagingTag()); err != nil {
 		return err
 	}
@@ -79,12 +79,12 @@ func (s *story) badCommit(ctx context.Context) error {
 	if err := s.world.settled(ctx, s.world.canaries, good); err != nil {
 		return err
 	}
-	s.say("latest still is %s; the canary tag went back, and the canaries with it", good.short())
+	s.say("latest still points at %s; the canary tag was put back, and the canaries followed it", good.short())
 	return nil
 }
 
 func (s *story) laterCommit(ctx context.Context) error {
-	s.act("One that no check catches", later.short()+", "+later.title)
+	s.act("A bad commit that no check catches", later.short()+", "+later.title)
 	if err := s.world.publish(ctx, later, later.stagingTag()); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (s *story) laterCommit(ctx context.Context) error {
 }
 
 func (s *story) rollBack(ctx context.Context) error {
-	s.act("Three in the morning", "customers see wrong invoice numbers; back to the last good commit")
+	s.act("Three in the morning", "customers see wrong invoice numbers; roll back to the last good commit")
 	args := []string{"rollback", "--images", s.imageList(), "--reason", "wrong invoice numbers since the release"}
 	if err := s.gate(ctx, gate.ExitOK, good.short(), args...); err != nil {
 		return err
@@ -103,17 +103,17 @@ func (s *story) rollBack(ctx context.Context) error {
 	if err := s.customersRun(ctx, good); err != nil {
 		return err
 	}
-	s.say("and the gate remembers: %s is not promoted again unnoticed", later.short())
+	s.say("The gate remembers: it refuses to promote %s again", later.short())
 	return s.gate(ctx, gate.ExitRed, "REFUSED", s.verify(later)...)
 }
 
 func (s *story) lookBack(ctx context.Context) error {
-	s.act("Looking back", "the registry itself keeps who decided what")
+	s.act("Looking back", "the registry keeps a record of who decided what")
 	return s.gate(ctx, gate.ExitOK, "rolled-back", "history", "--images", s.imageList())
 }
 
-// customersRun makes sure that latest is the commit and that the customers
-// follow it.
+// customersRun checks that latest points at the commit and that the customers run
+// it.
 func (s *story) customersRun(ctx context.Context, c commit) error {
 	if err := s.world.pointsAt("latest", c); err != nil {
 		return err
@@ -121,12 +121,12 @@ func (s *story) customersRun(ctx context.Context, c commit) error {
 	if err := s.world.settled(ctx, s.world.production, c); err != nil {
 		return err
 	}
-	s.say("latest is %s, and both customers run it", c.short())
+	s.say("latest points at %s, and both customers run it", c.short())
 	return nil
 }
 
-// gate runs the real command line, shows what it prints, and makes sure of its
-// exit code and of a word that must be in it.
+// gate runs the real command line, shows what it prints, and checks its exit code
+// and a word that its output must contain.
 func (s *story) gate(ctx context.Context, code int, word string, args ...string) error {
 	s.say("$ canary-verify %s", strings.Join(quoted(args), " "))
 	var shown bytes.Buffer
@@ -136,10 +136,10 @@ func (s *story) gate(ctx context.Context, code int, word string, args ...string)
 		Stdout: both, Stderr: both, Version: "demo", Width: 100,
 	}
 	if got := command.Run(ctx); got != code {
-		return fmt.Errorf("%s ended with exit %d, not %d", args[0], got, code)
+		return fmt.Errorf("canary-verify %s ended with exit code %d, expected %d", args[0], got, code)
 	}
 	if !strings.Contains(strings.ToUpper(shown.String()), strings.ToUpper(word)) {
-		return fmt.Errorf("%s did not say %q", args[0], word)
+		return fmt.Errorf("the output of canary-verify %s does not contain %q", args[0], word)
 	}
 	return nil
 }
@@ -152,8 +152,8 @@ func (s *story) verify(c commit) []string {
 	}
 }
 
-// secrets is the environment that holds what never stands on a command line:
-// the fleet, with its tokens.
+// secrets is the environment with what is never given on a command line: the
+// fleet and its tokens.
 func (s *story) secrets() []string {
 	var fleet strings.Builder
 	for _, t := range s.world.canaries {
@@ -175,14 +175,14 @@ func (s *story) act(title, about string) {
 	fmt.Fprintf(s.out, "\n━━ %s: %s\n\n", title, about)
 }
 
-// say tells one line.
+// say prints one line.
 func (s *story) say(format string, args ...any) {
 	fmt.Fprintf(s.out, format+"\n", args...)
 }
 
-// invite prints what to try against the world that keeps running.
+// invite prints commands to try while everything keeps running.
 func (s *story) invite() {
-	s.act("Your turn", "the world runs until you press Ctrl-C; in another terminal, from this folder:")
+	s.act("Your turn", "everything runs until you press Ctrl-C; try this in another terminal, from this folder:")
 	for _, env := range s.secrets() {
 		name, value, _ := strings.Cut(env, "=")
 		s.say("export %s='%s'", name, value)
@@ -195,7 +195,7 @@ func (s *story) invite() {
 	s.say("go run . rollback --sha %s --reason 'trying it out'", first.short())
 }
 
-// quoted makes arguments fit for a shell.
+// quoted quotes arguments for a shell.
 func quoted(args []string) []string {
 	out := make([]string, len(args))
 	for i, a := range args {

@@ -11,7 +11,7 @@ import (
 // The product of the story: two images, deployed together.
 var images = []string{"acme/platform", "acme/web"}
 
-// A world is everything that the gate stands between.
+// A world is the registry and the tenants that the gate works with.
 type world struct {
 	registry   *sim.Registry
 	canaries   []*sim.Tenant // follow the tag canary
@@ -19,8 +19,8 @@ type world struct {
 	born       time.Time
 }
 
-// newWorld starts the registry, publishes what is live from the start, and
-// starts the tenants on it.
+// newWorld starts the registry, publishes the commit that is live from the start,
+// and starts the tenants on it.
 func newWorld(ctx context.Context, live commit) (*world, error) {
 	registry, err := sim.StartRegistry(sim.RegistryConfig{Referrers: true, CheckBlobs: true})
 	if err != nil {
@@ -72,7 +72,7 @@ type commit struct {
 func (c commit) short() string      { return c.sha[:7] }
 func (c commit) stagingTag() string { return "staging-" + c.short() }
 
-// publish does what CI does at a merge: it pushes both images under a tag.
+// publish does what CI does after a merge: it pushes both images under a tag.
 func (w *world) publish(ctx context.Context, c commit, tag string) error {
 	_, err := sim.Publish(ctx, w.registry.Host(), sim.Build{
 		SHA: c.sha, Images: images, Tag: tag, Created: w.born.Add(-c.age).UTC().Truncate(time.Second), Faults: c.faults,
@@ -86,18 +86,18 @@ func (w *world) settled(ctx context.Context, tenants []*sim.Tenant, c commit) er
 	defer cancel()
 	for _, t := range tenants {
 		if err := t.WaitFor(ctx, c.sha); err != nil {
-			return fmt.Errorf("%s did not come to run %s, it runs %s: %w", t.Name(), c.short(), t.SHA(), err)
+			return fmt.Errorf("%s did not update to %s, it runs %s: %w", t.Name(), c.short(), t.SHA(), err)
 		}
 	}
 	return nil
 }
 
-// pointsAt makes sure that a tag of every image is the commit's build.
+// pointsAt checks that a tag of every image points at the commit's build.
 func (w *world) pointsAt(tag string, c commit) error {
 	for _, image := range images {
 		got, want := w.registry.Digest(image, tag), w.registry.Digest(image, c.stagingTag())
 		if got == "" || got != want {
-			return fmt.Errorf("%s:%s is %s, and not %s of commit %s", image, tag, got, want, c.short())
+			return fmt.Errorf("%s:%s points at %q, expected %s of commit %s", image, tag, got, want, c.short())
 		}
 	}
 	return nil
