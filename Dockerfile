@@ -15,6 +15,7 @@ RUN go mod download
 # Only the sources of the binary: act and runners send the whole checkout with its
 # .git, whatever .dockerignore says, so "COPY . ." would rebuild at every run.
 COPY secret/ secret/
+COPY report/ report/
 COPY internal/ internal/
 COPY fleet/ fleet/
 COPY smoke/ smoke/
