@@ -64,20 +64,20 @@ func TestBackoffSchedule(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // begins at 2000-01-01
-				var tries []time.Time
+				var attempts []time.Time
 				f := fakeFleet(t, 1, Config{Retries: 7}, func(*http.Request) (*http.Response, error) {
-					tries = append(tries, time.Now())
+					attempts = append(attempts, time.Now())
 					if tt.retryAfter == "" {
 						return answer(503, ""), nil
 					}
 					return answer(503, "", "Retry-After", tt.retryAfter), nil
 				})
 				resp, err := f.Sessions()[0].Do(t.Context(), Request{Method: "GET", Path: "/"})
-				if err != nil || resp.Status != 503 || resp.Attempts != 8 || len(tries) != 8 {
-					t.Fatalf("%+v, %v after %d tries", resp, err, len(tries))
+				if err != nil || resp.Status != 503 || resp.Attempts != 8 || len(attempts) != 8 {
+					t.Fatalf("%+v, %v after %d attempts", resp, err, len(attempts))
 				}
 				for i := range 7 {
-					wait := tries[i+1].Sub(tries[i])
+					wait := attempts[i+1].Sub(attempts[i])
 					if wait < tt.low[i]*time.Millisecond || wait > tt.high[i]*time.Millisecond {
 						t.Errorf("wait %d was %s, want %d to %d ms", i+1, wait, tt.low[i], tt.high[i])
 					}
@@ -110,11 +110,11 @@ func TestDoIsBounded(t *testing.T) {
 		began := time.Now()
 		_, err := f.Sessions()[0].Do(t.Context(), Request{Method: "GET", Path: "/"})
 		e := transportError(t, err)
-		// Four tries of 10 s and waits of 0.25, 0.5 and 1 s at most.
+		// Four attempts of 10 s and waits of 0.25, 0.5 and 1 s at most.
 		if took := time.Since(began); took < 40*time.Second || took > 41750*time.Millisecond || e.Elapsed != took || e.Attempts != 4 || e.Kind != FailureTimeout {
 			t.Errorf("%+v after %s", e, took)
 		}
-		// A transport that tells nothing of its connections may have sent.
+		// A transport that says nothing about its connections may have sent.
 		if _, err := f.Sessions()[0].Do(t.Context(), Request{Method: "POST", Path: "/"}); transportError(t, err).Attempts != 1 {
 			t.Errorf("%v: a POST that may have been sent was sent again", err)
 		}
@@ -136,8 +136,8 @@ func TestCancelWhileBackingOff(t *testing.T) {
 			t.Errorf("%+v after %s", e, time.Since(began))
 		}
 		s.Leave()
-		if n := len(f.slots); n != 0 || s.tenancy.inside() {
-			t.Errorf("%d slots are still taken, inside %v", n, s.tenancy.inside())
+		if n := len(f.slots); n != 0 || s.share.inUse() {
+			t.Errorf("%d slots are still taken, in use %v", n, s.share.inUse())
 		}
 	})
 }
