@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -144,24 +143,4 @@ func FuzzParseTenants(f *testing.F) {
 		}
 		mustBeUsable(t, tenants)
 	})
-}
-
-// manyTenants returns a tenants file of n tenants.
-func manyTenants(n int) []byte {
-	var b strings.Builder
-	for i := range n {
-		fmt.Fprintf(&b, "- {name: tenant-%d, url: \"https://tenant-%d.canary.example.com\", token: token-of-tenant-%d, org-id: org_%d}\n", i, i, i, i)
-	}
-	return []byte(b.String())
-}
-
-func BenchmarkParseTenants(b *testing.B) {
-	doc := manyTenants(10_000)
-	b.SetBytes(int64(len(doc)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := ParseTenants(doc, false); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

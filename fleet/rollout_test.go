@@ -359,28 +359,18 @@ func FuzzVersion(f *testing.F) {
 	})
 }
 
-// The real thing: simulated tenants over TLS and HTTP/2, some of them hostile,
-// one that rolls meanwhile.
-func TestWaitOnSimulatedTenants(t *testing.T) {
-	start := func(c sim.TenantConfig) *sim.Tenant {
-		c.TLS = true
-		tn, err := sim.StartTenant(c)
+// The real thing: simulated tenants over TLS and HTTP/2, one of which rolls.
+func TestProbeOfSimulatedTenants(t *testing.T) {
+	const stale = "1234567890123456789012345678901234567890"
+	var sims []*sim.Tenant
+	var tenants []Tenant
+	for name, sha := range map[string]string{"rolling": stale, "current": newSHA, "old": sim.OldBuild, "unstamped": ""} {
+		s, err := sim.StartTenant(sim.TenantConfig{Name: name, SHA: sha, TLS: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { tn.Close() })
-		return tn
-	}
-	rolling := start(sim.TenantConfig{Name: "rolling", SHA: "1234567890123456789012345678901234567890"})
-	sims := []*sim.Tenant{
-		rolling,
-		start(sim.TenantConfig{Name: "current", SHA: newSHA}),
-		start(sim.TenantConfig{Name: "old", SHA: sim.OldBuild}),
-		start(sim.TenantConfig{Name: "unstamped"}),
-		start(sim.TenantConfig{Name: "stale", SHA: "1234567890123456789012345678901234567890"}),
-	}
-	var tenants []Tenant
-	for _, s := range sims {
+		t.Cleanup(func() { s.Close() })
+		sims = append(sims, s)
 		tenants = append(tenants, Tenant{Name: s.Name(), URL: s.URL(), Token: secret.New(s.Token()), OrgID: s.OrgID()})
 	}
 	f, err := New(tenants, Config{RootCAs: sim.CAPool()})
@@ -388,42 +378,21 @@ func TestWaitOnSimulatedTenants(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	want := []report.RolloutState{report.Current, report.Current, report.UnknownCommit, report.UnknownCommit, report.Stale}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	seen := make([]*report.RolloutState, len(want))
-	var rolled sync.WaitGroup
-	got, err := f.Wait(ctx, WaitOptions{Commit: newSHA, Interval: 20 * time.Millisecond, Changed: func(i int, r report.Rollout) {
-		if i == 0 && seen[0] == nil {
-			rolled.Go(func() { rolling.Roll(newSHA) })
+	want := map[string]report.RolloutState{"rolling": report.Stale, "current": report.Current}
+	for range 2 {
+		for i, r := range f.Probe(t.Context(), WaitOptions{Commit: newSHA}) {
+			if r.State != want[sims[i].Name()] {
+				t.Errorf("%s: %+v, want %s", sims[i].Name(), r, want[sims[i].Name()])
+			}
+			if n := sims[i].Connections(); n > 1 {
+				t.Errorf("%s: %d connections for one poll after the other", sims[i].Name(), n)
+			}
+			if sims[i].Name() == "rolling" {
+				sims[i].Roll(newSHA)
+			}
 		}
-		seen[i] = &r.State
-		if allAre(seen, want) {
-			cancel()
-		}
-	}})
-	rolled.Wait()
-	if !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
+		want["rolling"] = report.Current
 	}
-	for i := range want {
-		if got[i].State != want[i] {
-			t.Errorf("%s: %+v, want %s", sims[i].Name(), got[i], want[i])
-		}
-		if n := sims[i].Connections(); n > 1 {
-			t.Errorf("%s: %d connections for %d polls", sims[i].Name(), n, got[i].Polls)
-		}
-	}
-}
-
-// allAre reports whether every tenant was seen in the state that is wanted.
-func allAre(seen []*report.RolloutState, want []report.RolloutState) bool {
-	for i, s := range seen {
-		if s == nil || *s != want[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // Tenants behind one host share its HTTP/2 connection, also when all of them
