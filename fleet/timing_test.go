@@ -52,14 +52,15 @@ func fakeFleet(t *testing.T, n int, cfg Config, rt roundTripper) *Fleet {
 func TestBackoff(t *testing.T) {
 	for retryAfter, want := range map[string][2]time.Duration{ // of all 7 waits together
 		"": {8875 * time.Millisecond, 17750 * time.Millisecond}, "1": {11 * time.Second, 19 * time.Second}, "3600": {35 * time.Second, 35 * time.Second},
+		"Sat, 01 Jan 2000 00:00:03 GMT": {11750 * time.Millisecond, 20500 * time.Millisecond}, // a bubble begins 3 s earlier
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := fakeFleet(t, 1, Config{Retries: 7}, func(*http.Request) (*http.Response, error) {
-				return answer(503, "", "Retry-After", retryAfter), nil
+				return answer(503, "the last answer", "Retry-After", retryAfter), nil
 			})
 			began := time.Now()
 			resp, err := f.Sessions()[0].Do(t.Context(), Request{Method: "GET", Path: "/"})
-			if took := time.Since(began); err != nil || resp.Attempts != 8 || took < want[0] || took > want[1] {
+			if took := time.Since(began); err != nil || resp.Attempts != 8 || string(resp.Body) != "the last answer" || took < want[0] || took > want[1] {
 				t.Errorf("Retry-After %q: %+v, %v after %s", retryAfter, resp, err, took)
 			}
 		})
@@ -73,7 +74,7 @@ func TestDoIsBounded(t *testing.T) {
 		_, err := f.Sessions()[0].Do(t.Context(), Request{Method: "GET", Path: "/"})
 		e := transportError(t, err)
 		// Four attempts of 10 s and waits of 0.25, 0.5 and 1 s at most.
-		if took := time.Since(began); took < 40*time.Second || took > 41750*time.Millisecond || e.Elapsed != took || e.Attempts != 4 || e.Kind != FailureTimeout {
+		if took := time.Since(began); took < 40*time.Second || took > 41750*time.Millisecond || e.Elapsed != took || e.Attempts != 4 || e.Kind != FailureTimeout || e.Cause != "no answer within 10s" {
 			t.Errorf("%+v after %s", e, took)
 		}
 		// A transport that says nothing about its connections may have sent.
