@@ -602,7 +602,8 @@ func TestAtMostEightAtATime(t *testing.T) {
 				<-full // so all eight are needed before any is answered
 			}))
 			s.Config.ConnState = c.state
-			session, limit := (*Session)(nil), int32(eight)
+			limit := int32(eight)
+			var session *Session
 			switch proto {
 			case "http":
 				s.Start()
