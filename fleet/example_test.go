@@ -11,7 +11,7 @@ import (
 )
 
 func ExampleParseTenants() {
-	tenants, err := fleet.ParseTenants("tenants", []byte(`
+	tenants, err := fleet.ParseTenants([]byte(`
 - name: canary-pm
   url: https://pm.canary.example.com/
   token: an-admin-token
@@ -30,13 +30,13 @@ func ExampleParseTenants() {
 	// qa.canary.example.com:8443 https://qa.canary.example.com:8443 ***
 }
 
-func ExampleParseLists_faults() {
+func ExampleParseLists_invalid() {
 	_, err := fleet.ParseLists("https://a.example.com http://b.example.com", "short", "", false)
 	fmt.Println(err)
 	// Output:
-	// admin-tokens: 1 entry for 2 tenant-urls; give one token for each URL, in the same order
-	// admin-tokens: entry 1: shorter than 8 characters
-	// tenant-urls: entry 2: is plain http to a host that is not loopback, which would show the token to the network; use https, or set allow-http
+	// Tokens: 1 entry for 2 URLs; give one token for each URL, in the same order
+	// Tokens: entry 1: shorter than 8 characters
+	// URLs: entry 2: is plain http to a host that is not loopback, which would show the token to the network; use https, or allow plain http
 }
 
 func ExampleFleet_Wait() {
@@ -56,13 +56,13 @@ func ExampleFleet_Wait() {
 		return
 	}
 	defer f.Close()
-	rollouts, err := f.Wait(context.Background(), fleet.WaitOptions{SHA: "4c1d56e", Timeout: time.Minute})
+	rollouts, err := f.Wait(context.Background(), fleet.WaitOptions{Commit: "4c1d56e", Timeout: time.Minute})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	for _, r := range rollouts {
-		fmt.Println(r.State, r.Version[:7], r.Polls)
+		fmt.Println(r.State, r.Version.Short(), r.Polls)
 	}
 	// Output:
 	// current 4c1d56e 1

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // A FailureKind is the likely cause of a [TransportError].
@@ -25,7 +27,7 @@ const (
 	FailureOther    FailureKind = iota
 	FailureRequest              // the request is malformed; nothing was tried
 	FailureStopped              // the caller's context ended
-	FailureTimeout              // a try took longer than Config.RequestTimeout
+	FailureTimeout              // an attempt took longer than Config.RequestTimeout
 	FailureDNS                  // the host has no address
 	FailureRefused              // nothing listens there
 	FailureNetwork              // there is no way to the host
@@ -52,11 +54,11 @@ type TransportError struct {
 	Method   string
 	URL      string
 	Kind     FailureKind
-	Attempts int           // tries made; 0: it never came to one
-	Elapsed  time.Duration // of all tries and the waits between them
-	Sent     bool          // whether any try may have reached the tenant
-	Status   int           // of the header that came before the last try broke; 0: none
-	Cause    string        // what went wrong in the last try
+	Attempts int           // 0: it never came to one
+	Elapsed  time.Duration // of all attempts and the waits between them
+	Sent     bool          // whether any attempt may have reached the tenant
+	Status   int           // of the header that came before the last attempt broke; 0: none
+	Cause    string        // what went wrong in the last attempt
 	Hint     string        // the likely reason and what to do; may be empty
 	stopped  error
 }
@@ -66,7 +68,7 @@ func (e *TransportError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: %s", e.Method, e.URL, e.Cause)
 	if e.Attempts > 0 {
-		fmt.Fprintf(&b, " (%s in %s)", tries(e.Attempts), e.Elapsed.Round(time.Millisecond))
+		fmt.Fprintf(&b, " (%s in %s)", report.Count(e.Attempts, "attempt"), e.Elapsed.Round(time.Millisecond))
 	}
 	if e.Hint != "" {
 		b.WriteString("; " + e.Hint)
@@ -78,73 +80,65 @@ func (e *TransportError) Error() string {
 // causes may quote what the tenant sent.
 func (e *TransportError) Unwrap() error { return e.stopped }
 
-// tries returns "1 try" or "n tries".
-func tries(n int) string {
-	if n == 1 {
-		return "1 try"
-	}
-	return fmt.Sprintf("%d tries", n)
-}
-
-// maxCause bounds the text of a cause, in characters.
-const maxCause = 300
-
 // refuse returns the error of a request that can't be built.
 func (c *call) refuse(err error) *TransportError {
-	e := c.newError(FailureRequest, err.Error())
-	e.URL = c.session.base.String() // the path is what may be wrong
+	e := c.newError(FailureRequest, err.Error(), "")
+	e.URL = c.session.clean(c.session.base.String(), maxURL) // the path is what may be wrong
 	return e
 }
 
 // fail returns the error of a call that had no answer. err is what ended it
-// when there was no try.
+// when there was no attempt.
 func (c *call) fail(err error) *TransportError {
 	if c.ctx.Err() != nil {
-		e := c.newError(FailureStopped, "stopped: "+context.Cause(c.ctx).Error())
-		e.stopped = context.Cause(c.ctx)
+		cause := context.Cause(c.ctx)
+		e := c.newError(FailureStopped, "stopped: "+cause.Error(), "")
+		e.stopped = cause
 		return e
 	}
-	if c.broken == nil {
-		return c.newError(FailureOther, fmt.Sprint(err))
+	f, limit := c.failed, c.session.fleet.config.RequestTimeout
+	switch {
+	case f == nil:
+		return c.newError(FailureOther, fmt.Sprint(err), "")
+	case f.timedOut && f.status != 0:
+		return c.newError(FailureTimeout, fmt.Sprintf("answered %d, but its body did not end within %s", f.status, limit), "")
+	case f.timedOut && f.sent:
+		return c.newError(FailureTimeout, fmt.Sprintf("no answer within %s", limit), "")
+	case f.timedOut:
+		return c.newError(FailureTimeout, fmt.Sprintf("no connection within %s", limit), hintSilent)
 	}
-	b := c.broken
-	if b.timedOut {
-		bound := c.session.fleet.config.RequestTimeout
-		if b.status != 0 {
-			return c.newError(FailureTimeout, fmt.Sprintf("answered %d, but its body did not end within %s", b.status, bound))
-		}
-		e := c.newError(FailureTimeout, fmt.Sprintf("no answer within %s", bound))
-		if !b.sent {
-			e.Cause = fmt.Sprintf("no connection within %s", bound)
-			e.Hint = "the host may be down, or a firewall drops the packets"
-		}
-		return e
+	kind, hint := classify(f.err)
+	cause := innermost(f.err).Error()
+	if f.status != 0 {
+		cause = fmt.Sprintf("answered %d, but its body broke off: %s", f.status, cause)
 	}
-	kind, hint := classify(b.err)
-	cause := innermost(b.err).Error()
-	if b.status != 0 {
-		cause = fmt.Sprintf("answered %d, but its body broke off: %s", b.status, cause)
-	}
-	e := c.newError(kind, cause)
-	e.Hint = hint
-	return e
+	return c.newError(kind, cause, hint)
 }
+
+// Limits of texts, in characters.
+const (
+	maxCause = 300
+	maxURL   = 500
+)
 
 // newError returns the error with what the call knows. A cause is foreign text:
 // a malformed answer is quoted in it.
-func (c *call) newError(kind FailureKind, cause string) *TransportError {
+func (c *call) newError(kind FailureKind, cause, hint string) *TransportError {
 	s := c.session
-	clean := func(text string, limit int) string {
-		return untrusted.Line(s.redactor().Redact(text), limit)
-	}
 	e := &TransportError{
-		Tenant: s.tenant.Name, Method: clean(c.request.Method, 20), URL: clean(s.shownURL(c.request.Path), 500),
-		Kind: kind, Attempts: c.attempts, Elapsed: time.Since(c.began), Sent: c.sent, Cause: clean(cause, maxCause),
+		Tenant: s.tenant.Name, Method: s.clean(c.request.Method, 20), URL: s.clean(s.shownURL(c.request.Path), maxURL),
+		Kind: kind, Attempts: c.attempts, Elapsed: time.Since(c.began), Sent: c.sent, Cause: s.clean(cause, maxCause), Hint: hint,
 	}
-	if c.broken != nil {
-		e.Status = c.broken.status
+	if c.failed != nil {
+		e.Status = c.failed.status
 	}
 	return e
+}
+
+// clean makes foreign text fit to be shown: redacted, and one line of at most
+// limit characters (0: any length).
+func (s *Session) clean(text string, limit int) string {
+	return untrusted.Line(s.Redactor().Redact(text), limit)
 }
 
 // shownURL returns the URL of a request for people: values of a query may be
@@ -180,11 +174,14 @@ func innermost(err error) error {
 	return err
 }
 
-// classify finds the likely cause of a failed try, and what to do about it.
+// hintSilent is for a host of which nothing is heard.
+const hintSilent = "the host may be down, or a firewall drops the packets"
+
+// classify finds the likely cause of a failed attempt, and what to do about it.
 func classify(err error) (FailureKind, string) {
 	op, refusal := new(net.OpError), proxyRefusal(0)
-	if errors.Is(err, errProxy) || errors.As(err, &refusal) || errors.As(err, &op) && op.Op == "proxyconnect" {
-		return FailureProxy, "the proxy did not let it through; check HTTPS_PROXY and NO_PROXY"
+	if errors.Is(err, web.ErrProxySetting) || errors.As(err, &refusal) || errors.As(err, &op) && op.Op == "proxyconnect" {
+		return FailureProxy, "the proxy refused the connection; check HTTPS_PROXY and NO_PROXY"
 	}
 	if dns := new(net.DNSError); errors.As(err, &dns) {
 		if dns.IsNotFound {
@@ -199,19 +196,19 @@ func classify(err error) (FailureKind, string) {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return FailureRefused, "nothing listens at that address: the tenant is down, or the port is wrong"
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return FailureFiles, "this machine has no file descriptor left; raise its limit (ulimit -n) or lower concurrency"
+		return FailureFiles, "this machine has no file descriptor left; raise its limit (ulimit -n) or lower the concurrency"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return FailureNetwork, "there is no route to the host from this runner"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
 		return FailureBroken, "the tenant may be restarting, or a proxy in front of it gave up"
 	}
 	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
-		return FailureTimeout, "the host may be down, or a firewall drops the packets"
+		return FailureTimeout, hintSilent
 	}
-	// The errors of net/http about what is no HTTP have no types.
+	// The errors of net/http about what is not HTTP have no types.
 	for _, words := range []string{"malformed HTTP", "headers exceeded", "header list", "http2: ", "connection error: ", "stream error: "} {
 		if strings.Contains(err.Error(), words) {
-			return FailureProtocol, "what answers there may be no web server, or its header is too large"
+			return FailureProtocol, "the server there may not be a web server, or its header is too large"
 		}
 	}
 	return FailureOther, ""

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
@@ -13,7 +14,7 @@ import (
 // Connections of HTTP/2 that nobody uses make room for those of other tenants,
 // also while many ask at once.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
-	const tenants, files = 30, 6
+	const tenants, files = 10, 4
 	roots := x509.NewCertPool()
 	list := make([]Tenant, tenants)
 	for i := range list {
@@ -34,8 +35,9 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	}
 	defer f.Close()
 	// The client's side is what descriptors are counted on.
-	bound := &budget{files: make(chan struct{}, files), closeIdle: f.own.CloseIdleConnections}
-	f.own.DialContext = bound.dial
+	limited := newDialer(time.Minute, files)
+	limited.closeIdle = f.own.CloseIdleConnections
+	f.own.DialContext = limited.dial
 	f.sockets = make(chan struct{}, files/2)
 	var all sync.WaitGroup
 	for _, s := range f.Sessions() {
@@ -49,7 +51,7 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	}
 	all.Wait()
 	f.Close()
-	if n := len(bound.files); n > files/2 {
+	if n := len(limited.open); n > files/2 {
 		t.Errorf("%d connections still hold a file, want none but those that are just closing", n)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
@@ -60,116 +61,89 @@ func TestParseListsOfNothing(t *testing.T) {
 	}
 }
 
-func TestParseListsFaults(t *testing.T) {
+func TestParseListsRefuses(t *testing.T) {
 	const u, tok = "https://a.example.com", "long-enough"
 	tests := []struct {
 		name, urls, tokens, orgs string
 		want                     []string
 	}{
-		{"no tokens", u, "", "", []string{"admin-tokens: 0 entries for 1 tenant-urls"}},
-		{"tokens alone", "", tok, "", []string{"admin-tokens: 1 entry for 0 tenant-urls"}},
-		{"fewer orgs", u + " https://b.example.com", tok + " " + tok, "o", []string{"org-ids: 1 entry for 2 tenant-urls"}},
-		{"short token", u, "sevench", "", []string{"admin-tokens: entry 1: shorter than 8"}},
-		{"token with a control", u, "long\x01enough", "", []string{"admin-tokens: entry 1: holds a blank"}},
-		{"token beyond ASCII", u, "long-enöugh", "", []string{"admin-tokens: entry 1: holds a blank"}},
-		{"org with a control", u, tok, "o\x7f", []string{"org-ids: entry 1: holds a blank"}},
-		{"same URL", u + " HTTPS://A.example.com:443/", tok + " " + tok, "", []string{"tenant-urls: entry 2: the same URL as entry 1"}},
-		{"same name", "https://localhost http://localhost", tok + " " + tok, "", []string{"tenant-urls: entry 2: the same name as entry 1"}},
-		{"token too many is checked too", u, tok + " short", "", []string{"admin-tokens: 2 entries for 1 tenant-urls", "admin-tokens: entry 2: shorter"}},
+		{"no tokens", u, "", "", []string{"Tokens: 0 entries for 1 URL;"}},
+		{"tokens alone", "", tok, "", []string{"Tokens: 1 entry for 0 URLs;"}},
+		{"fewer orgs", u + " https://b.example.com", tok + " " + tok, "o", []string{"OrgIDs: 1 entry for 2 URLs;"}},
+		{"short token", u, "sevench", "", []string{"Tokens: entry 1: shorter than 8"}},
+		{"token with a control", u, "long\x01enough", "", []string{"Tokens: entry 1: contains a space"}},
+		{"token beyond ASCII", u, "long-enöugh", "", []string{"Tokens: entry 1: contains a space"}},
+		{"org with a control", u, tok, "o\x7f", []string{"OrgIDs: entry 1: contains a space"}},
+		{"same URL", u + " HTTPS://A.example.com:443/", tok + " " + tok, "", []string{"URLs: entry 2: the same URL as entry 1"}},
+		{"same name", "https://localhost http://localhost", tok + " " + tok, "", []string{"URLs: entry 2: the same name as entry 1"}},
+		{"token too many is checked too", u, tok + " short", "", []string{"Tokens: 2 entries for 1 URL", "Tokens: entry 2: shorter"}},
 		{"all at once", "ftp://x http://b.example.com", "short", "o p q", []string{
-			"admin-tokens: 1 entry for 2", "org-ids: 3 entries for 2", "tenant-urls: entry 1: is not absolute",
-			"admin-tokens: entry 1: shorter", "tenant-urls: entry 2: is plain http",
+			"Tokens: 1 entry for 2", "OrgIDs: 3 entries for 2", "URLs: entry 1: is not absolute",
+			"Tokens: entry 1: shorter", "URLs: entry 2: is plain http",
 		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := ParseLists(tt.urls, tt.tokens, tt.orgs, false)
-			if got != nil {
-				t.Errorf("tenants along with faults: %v", got)
-			}
-			wantFaults(t, err, tt.want)
+			wantInvalid(t, got, err, tt.want)
 		})
 	}
 }
 
-// wantFaults checks that err joins exactly the faults that begin with want, in
-// any order.
-func wantFaults(t *testing.T, err error, want []string) {
+// wantInvalid checks that err joins exactly the errors that begin with want, in
+// any order, and comes without tenants.
+func wantInvalid(t *testing.T, got []Tenant, err error, want []string) {
 	t.Helper()
-	if err == nil {
-		t.Fatalf("no error, want %q", want)
+	var invalid *report.InvalidError
+	if got != nil || !errors.As(err, &invalid) {
+		t.Fatalf("%d tenants and error %v, want none and %q", len(got), err, want)
 	}
 	lines := strings.Split(err.Error(), "\n")
-	if len(lines) != len(want) {
-		t.Errorf("%d faults, want %d:\n%v", len(lines), len(want), err)
-	}
 	for _, w := range want {
-		if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, w) }) {
-			t.Errorf("no fault begins with %q:\n%v", w, err)
+		if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, w) }) || len(lines) != len(want) {
+			t.Errorf("want an error that begins with %q, %d in all, got:\n%v", w, len(want), err)
 		}
-	}
-	var input *InputError
-	if !errors.As(err, &input) {
-		t.Errorf("%T is no InputError", err)
 	}
 }
 
 func TestBaseURL(t *testing.T) {
-	tests := []struct {
-		in, want string // want empty: a fault
-		problem  string
-	}{
-		{"https://a.example.com", "https://a.example.com", ""},
-		{"HTTPS://A.Example.COM:0443///", "https://a.example.com", ""},
-		{"http://localhost:80/", "http://localhost", ""},
-		{"http://[::1]:8080", "http://[::1]:8080", ""},
-		{"http://127.9.9.9", "http://127.9.9.9", ""},
-		{"http://[::ffff:127.0.0.1]", "http://[::ffff:127.0.0.1]", ""},
-		{"https://a.example.com/base%2Fpart/", "https://a.example.com/base%2Fpart", ""},
-		{"https://under_score.example.com", "https://under_score.example.com", ""},
-
-		{"", "", "missing"},
-		{"a.example.com", "", "not absolute"},
-		{"a.example.com:8443", "", "not absolute"},
-		{"//a.example.com", "", "not absolute"},
-		{"ftp://a.example.com", "", "not absolute"},
-		{"https:a.example.com", "", "no host"},
-		{"https://", "", "no host"},
-		{"https://:443", "", "no host"},
-		{"https://user@a.example.com", "", "credentials"},
-		{"https://user:pass@a.example.com", "", "credentials"},
-		{"https://a.example.com?x=1", "", "query"},
-		{"https://a.example.com?", "", "query"},
-		{"https://a.example.com#", "", "fragment"},
-		{"https://a.example.com/#x", "", "fragment"},
-		{"https://a.example.com:0", "", "malformed port"},
-		{"https://a.example.com:65536", "", "malformed port"},
-		{"https://a.example.com:x", "", "no URL"},
-		{"https://a..example.com", "", "malformed host"},
-		{"https://a$b.example.com", "", "malformed host"},
-		{"https://[fe80::1%25eth0]", "", "malformed host"},
-		{"https://a.example.com/%zz", "", "no URL"},
-		{"https://a.example.com/x/../y", "", "dot segment"},
-		{"https://a.example.com/%2e%2e/y", "", "dot segment"},
-		{`https://a.example.com\evil`, "", "no URL"},
-		{"https://exämple.com", "", "xn--"},
-		{"https://a.example.com\x00", "", "control"},
-		{"http://a.example.com", "", "plain http"},
-		{"http://foo.localhost", "", "plain http"},
-		{"http://0x7f.1", "", "plain http"},
-		{"http://127.0.0.1.example.com", "", "plain http"},
+	for in, want := range map[string]string{
+		"https://a.example.com":              "https://a.example.com",
+		"HTTPS://A.Example.COM:0443///":      "https://a.example.com",
+		"http://localhost:80/":               "http://localhost",
+		"http://[::1]:8080":                  "http://[::1]:8080",
+		"http://127.9.9.9":                   "http://127.9.9.9",
+		"http://[::ffff:127.0.0.1]":          "http://[::ffff:127.0.0.1]",
+		"https://a.example.com/base%2Fpart/": "https://a.example.com/base%2Fpart",
+		"https://under_score.example.com":    "https://under_score.example.com",
+	} {
+		if u, problem := parseBase(in, false); problem != "" || u.String() != want {
+			t.Errorf("%q: %v (%s), want %s", in, u, problem, want)
+		}
 	}
-	for _, tt := range tests {
-		u, problem := parseBase(tt.in, false)
-		switch {
-		case tt.problem != "" && !strings.Contains(problem, tt.problem):
-			t.Errorf("%q: %q, want a fault with %q", tt.in, problem, tt.problem)
-		case tt.problem == "" && (problem != "" || u.String() != tt.want):
-			t.Errorf("%q: %v (%s), want %s", tt.in, u, problem, tt.want)
+	for want, refused := range map[string][]string{
+		"missing":        {""},
+		"not absolute":   {"a.example.com", "a.example.com:8443", "//a.example.com", "ftp://a.example.com"},
+		"no host":        {"https:a.example.com", "https://", "https://:443"},
+		"credentials":    {"https://user@a.example.com", "https://user:pass@a.example.com"},
+		"query":          {"https://a.example.com?x=1", "https://a.example.com?"},
+		"fragment":       {"https://a.example.com#", "https://a.example.com/#x"},
+		"malformed port": {"https://a.example.com:0", "https://a.example.com:65536"},
+		"not a URL":      {"https://a.example.com:x", "https://a.example.com/%zz", `https://a.example.com\evil`},
+		"malformed host": {"https://a..example.com", "https://a$b.example.com", "https://[fe80::1%25eth0]"},
+		"dot segment":    {"https://a.example.com/x/../y", "https://a.example.com/%2e%2e/y"},
+		"xn--":           {"https://exämple.com"},
+		"control":        {"https://a.example.com\x00"},
+		"plain http":     {"http://a.example.com", "http://foo.localhost", "http://0x7f.1", "http://127.0.0.1.example.com"},
+	} {
+		for _, in := range refused {
+			if u, problem := parseBase(in, false); u != nil || !strings.Contains(problem, want) {
+				t.Errorf("%q: %v (%s), want a problem with %q", in, u, problem, want)
+			}
 		}
 	}
 	if _, problem := parseBase("http://a.example.com", true); problem != "" {
-		t.Errorf("allow-http: %s", problem)
+		t.Errorf("plain http is allowed, but: %s", problem)
 	}
 }
 
@@ -228,7 +202,7 @@ func FuzzParseLists(f *testing.F) {
 		tenants, err := ParseLists(urls, tokens, orgs, false)
 		if err != nil {
 			if tenants != nil {
-				t.Error("tenants along with faults")
+				t.Error("tenants along with an error")
 			}
 			return
 		}
@@ -269,10 +243,10 @@ func TestNewChecksTenants(t *testing.T) {
 		"url: is plain http": {URL: "http://b.example.com", Token: good.Token},
 		"token: missing":     {URL: "https://b.example.com"},
 		"url: the same URL":  {Name: "b", URL: "https://A.example.com/", Token: good.Token},
-		"org-id: holds":      {URL: "https://b.example.com", Token: good.Token, OrgID: "a\nb"},
+		"org-id: contains":   {URL: "https://b.example.com", Token: good.Token, OrgID: "a\nb"},
 	}
 	for want, bad := range tests {
-		if _, err := New([]Tenant{good, bad}, Config{}); err == nil || !strings.Contains(err.Error(), "entry 2: "+want) {
+		if _, err := New([]Tenant{good, bad}, Config{}); err == nil || !strings.Contains(err.Error(), "Tenants: entry 2: "+want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
@@ -281,7 +255,7 @@ func TestNewChecksTenants(t *testing.T) {
 	}
 }
 
-func TestFaultsHoldNoValue(t *testing.T) {
+func TestErrorsQuoteNoValue(t *testing.T) {
 	const leak = "LEAK3d"
 	_, err := ParseLists(
 		fmt.Sprintf("https://%[1]s:%[1]s@h %[1]s https://h/%[1]s?%[1]s https://%[1]s:99999 http://%[1]s.example.com https://h/%%zz%[1]s", leak),

@@ -5,218 +5,194 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// Defaults of [WaitOptions] (contract, "Inputs").
+// Defaults of [WaitOptions].
 const (
-	defaultVersionPath = "/buildinfo"
-	defaultField       = "git_sha"
-	defaultTimeout     = 7 * time.Minute
-	defaultInterval    = 2 * time.Second
+	DefaultVersionPath  = "/buildinfo"
+	DefaultVersionField = "git_sha"
+	DefaultWaitTimeout  = 7 * time.Minute
+	DefaultWaitInterval = 2 * time.Second
 )
+
+// WaitOptions says what to wait for. The zero value of a field other than Commit
+// means its default.
+type WaitOptions struct {
+	Commit       report.Commit // expected
+	VersionPath  string        // where a tenant reports its commit; [DefaultVersionPath]
+	VersionField string        // dotted path in the JSON answer; [DefaultVersionField]
+	Timeout      time.Duration // of the whole wait; [DefaultWaitTimeout]
+	Interval     time.Duration // between two polls of one tenant, jittered; [DefaultWaitInterval]
+	// Changed, when set, is called at each change of state or version of the
+	// tenant with the given index, one call at a time.
+	Changed func(index int, r report.Rollout)
+}
 
 // withDefaults fills the options in and refuses those that no tenant could meet.
 func (o WaitOptions) withDefaults() (WaitOptions, error) {
-	o.VersionPath = cmp.Or(o.VersionPath, defaultVersionPath)
-	o.Field = cmp.Or(o.Field, defaultField)
-	o.Timeout = orDefault(o.Timeout, defaultTimeout)
-	o.Interval = orDefault(o.Interval, defaultInterval)
-	if !isCommit(o.SHA) {
-		return o, fmt.Errorf("sha: not 7 to 40 hex digits, so no tenant could tell it")
+	o.VersionPath = cmp.Or(o.VersionPath, DefaultVersionPath)
+	o.VersionField = cmp.Or(o.VersionField, DefaultVersionField)
+	o.Timeout = orDefault(o.Timeout, DefaultWaitTimeout)
+	o.Interval = orDefault(o.Interval, DefaultWaitInterval)
+	if _, err := report.ParseCommit(string(o.Commit)); err != nil {
+		return o, &report.InvalidError{Field: "Commit", Missing: o.Commit == "", Problem: "not a commit, so no tenant can report it"}
 	}
 	if err := CheckPath(o.VersionPath); err != nil {
-		return o, fmt.Errorf("version-path: %w", err)
+		return o, &report.InvalidError{Field: "VersionPath", Problem: err.Error()}
 	}
-	for name := range strings.SplitSeq(o.Field, ".") {
+	for name := range strings.SplitSeq(o.VersionField, ".") {
 		if name == "" || untrusted.Line(name, 0) != name {
-			return o, errors.New("version-field: a name between dots is empty or can't be shown")
+			return o, &report.InvalidError{Field: "VersionField", Problem: "a name between dots is empty or not printable"}
 		}
 	}
 	return o, nil
 }
 
-// errNoTenants keeps an empty fleet from passing for one that is current.
-var errNoTenants = errors.New("the fleet has no tenants, so nothing can be proven of it")
+// ErrNoTenants is the error of a wait for a fleet without tenants: nothing can be
+// proven of it.
+var ErrNoTenants = errors.New("the fleet has no tenants, so nothing can be proven of it")
 
-// Wait polls every tenant at once until all of them tell the expected commit,
+// Wait polls every tenant at once until all of them report the expected commit,
 // the timeout is over, or ctx ends, and returns where each of them stands, in
-// their order. A tenant that told the commit is not asked again. Polls carry no
-// token: the route is open. They come at most an interval apart, jittered; each
-// is bounded by Config.RequestTimeout and the end of the wait, and only while it
-// runs holds a slot.
+// their order. A tenant that reported the commit is not polled again. Polls carry
+// no token: the route is open. They come at most an interval apart, jittered; each
+// is limited by Config.RequestTimeout and the end of the wait, and only while it
+// runs does it occupy a slot.
 //
 // That the time is over is no error. The error is the cause of ctx when that
-// ended the wait, or says why these options and this fleet can't be waited for.
-func (f *Fleet) Wait(ctx context.Context, o WaitOptions) ([]Rollout, error) {
-	w, err := f.newWatch(o)
+// ended the wait; or a [*report.InvalidError] or [ErrNoTenants], where these
+// options and this fleet can't be waited for.
+func (f *Fleet) Wait(ctx context.Context, o WaitOptions) ([]report.Rollout, error) {
+	p, err := f.newPoller(o)
 	if err != nil {
-		return w.all(), err
+		return p.seen, err
 	}
-	within, stop := context.WithTimeout(ctx, w.options.Timeout)
-	defer stop()
-	w.each(func(i int) { w.follow(within, i) })
-	for _, r := range w.seen {
-		if r.State != Current && ctx.Err() != nil {
-			return w.all(), context.Cause(ctx)
+	p.all(ctx, p.follow)
+	for _, r := range p.seen {
+		if r.State != report.Current && ctx.Err() != nil {
+			return p.seen, context.Cause(ctx)
 		}
 	}
-	return w.all(), nil
+	return p.seen, nil
 }
 
 // Probe asks every tenant once, with the retries of [Session.Do], and returns
 // where each of them stands, in their order. Options that can't be met leave
-// every tenant [Unknown], with the reason as the detail. A Timeout bounds the
-// whole; the Interval means nothing here.
-func (f *Fleet) Probe(ctx context.Context, o WaitOptions) []Rollout {
-	w, err := f.newWatch(o)
-	if err != nil {
-		return w.all()
+// every tenant at [report.UnknownCommit], with the reason as the detail. A Timeout
+// limits the whole; the Interval means nothing here.
+func (f *Fleet) Probe(ctx context.Context, o WaitOptions) []report.Rollout {
+	p, err := f.newPoller(o)
+	if err == nil {
+		p.all(ctx, func(ctx context.Context, i int) { p.poll(ctx, i, f.config.Retries) })
 	}
-	within, stop := context.WithTimeout(ctx, w.options.Timeout)
-	defer stop()
-	w.each(func(i int) { w.poll(within, i, f.config.Retries) })
-	return w.all()
+	return p.seen
 }
 
-// A watch is what is known of a fleet while it is being asked.
-type watch struct {
+// A poller asks the tenants of a fleet for their commits.
+type poller struct {
 	fleet   *Fleet
 	options WaitOptions
 	began   time.Time
-	mu      sync.Mutex
-	seen    []Rollout
+	seen    []report.Rollout // each is its own goroutine's while they run
+	calls   sync.Mutex       // held while options.Changed runs
 }
 
-// newWatch returns a watch that has seen nothing yet. With an error, every
+// newPoller returns a poller that has seen nothing yet. With an error, every
 // tenant's detail says it too.
-func (f *Fleet) newWatch(o WaitOptions) (*watch, error) {
+func (f *Fleet) newPoller(o WaitOptions) (*poller, error) {
 	o, err := o.withDefaults()
 	if err == nil && len(f.sessions) == 0 {
-		err = errNoTenants
+		err = ErrNoTenants
 	}
-	w := &watch{fleet: f, options: o, began: time.Now(), seen: make([]Rollout, len(f.sessions))}
-	for i := range w.seen {
-		w.seen[i].Detail = "not asked yet"
+	p := &poller{fleet: f, options: o, began: time.Now(), seen: make([]report.Rollout, len(f.sessions))}
+	for i := range p.seen {
+		p.seen[i].Detail = "not asked yet"
 		if err != nil {
-			w.seen[i].Detail = err.Error()
+			p.seen[i].Detail = err.Error()
 		}
 	}
-	return w, err
+	return p, err
 }
 
-// each runs ask for every tenant at once and waits for all of them. A panic
-// leaves its tenant unknown.
-func (w *watch) each(ask func(i int)) {
-	var all sync.WaitGroup
-	for i := range w.seen {
-		all.Go(func() {
-			defer func() {
-				if p := recover(); p != nil {
-					w.mu.Lock()
-					defer w.mu.Unlock()
-					w.seen[i].State = Unknown
-					w.seen[i].Detail = fmt.Sprintf("a fault of canary-verify itself (%T); please report it", p)
-				}
-			}()
-			ask(i)
-		})
-	}
-	all.Wait()
-}
-
-// all returns what was seen; who isn't current has waited until now.
-func (w *watch) all() []Rollout {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for i := range w.seen {
-		if w.seen[i].State != Current {
-			w.seen[i].Waited = time.Since(w.began)
+// all runs ask for every tenant at once, within the timeout, and waits for all of
+// them. A panic leaves its tenant unknown. Who isn't current has waited until the
+// end.
+func (p *poller) all(ctx context.Context, ask func(ctx context.Context, i int)) {
+	ctx, stop := context.WithTimeout(ctx, p.options.Timeout)
+	defer stop()
+	errs := parallel.All(len(p.seen), func(i int) error { ask(ctx, i); return nil })
+	for i, err := range errs {
+		if err != nil {
+			p.seen[i] = report.Rollout{Detail: err.Error(), Polls: p.seen[i].Polls}
+		}
+		if p.seen[i].State != report.Current {
+			p.seen[i].Waited = report.Millis(time.Since(p.began))
 		}
 	}
-	return w.seen
 }
 
-// follow polls one tenant until it is current or ctx ends.
-func (w *watch) follow(ctx context.Context, i int) {
+// follow polls one tenant until it is current or ctx ends. Polls begin at most
+// one interval apart, so that a tenant that turns current is noticed within it;
+// they are spread over half of it, so that a fleet isn't asked in lockstep; and a
+// slow tenant gets a rest.
+func (p *poller) follow(ctx context.Context, i int) {
 	for {
 		began := time.Now()
-		if w.poll(ctx, i, 0) || !sleep(ctx, w.pause(time.Since(began))) {
+		if p.poll(ctx, i, 0) {
+			return
+		}
+		if web.Pause(ctx, max(web.Jitter(p.options.Interval)-time.Since(began), p.options.Interval/4)) != nil {
 			return
 		}
 	}
 }
 
-// pause says how long to wait after a poll that took so long. Polls begin at
-// most one interval apart, so that a tenant that turns current is noticed within
-// it; they are spread over half of it, so that a fleet isn't asked in lockstep;
-// and a slow tenant gets a rest.
-func (w *watch) pause(took time.Duration) time.Duration {
-	half := w.options.Interval / 2
-	return max(half+rand.N(half+1)-took, half/2)
-}
-
-// sleep waits for d and reports whether ctx let it.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // poll asks one tenant and reports whether that is all that there is to do. A
-// poll that the end of the wait cut short tells nothing about the tenant, except
+// poll that the end of the wait cut short says nothing about the tenant, except
 // when there was no other.
-func (w *watch) poll(ctx context.Context, i, retries int) (done bool) {
-	s := w.fleet.sessions[i]
+func (p *poller) poll(ctx context.Context, i, retries int) (done bool) {
+	s := p.fleet.sessions[i]
 	if err := s.Enter(ctx); err != nil {
 		return true
 	}
 	began := time.Now()
-	resp, err := s.do(ctx, Request{Method: http.MethodGet, Path: w.options.VersionPath, Auth: AuthNone}, retries)
+	resp, err := s.do(ctx, Request{Method: http.MethodGet, Path: p.options.VersionPath, Auth: AuthNone}, retries)
 	s.Leave()
-	var now Rollout
+	var now report.Rollout
 	switch {
 	case err == nil:
-		now = s.judge(resp, w.options)
+		now = s.rolloutOf(resp, p.options)
 	case ctx.Err() == nil:
-		now = Rollout{State: Unreachable, Detail: err.Error()}
-	case w.asked(i):
+		now = report.Rollout{State: report.Unreachable, Detail: err.Error()}
+	case p.seen[i].Polls > 0:
 		return true
 	default:
-		now = Rollout{State: Unreachable, Detail: fmt.Sprintf("did not answer in the %s before the wait ended", time.Since(began).Round(time.Millisecond))}
+		waited := time.Since(began).Round(time.Millisecond)
+		now = report.Rollout{State: report.Unreachable, Detail: fmt.Sprintf("did not answer in the %s before the wait ended", waited)}
 	}
-	w.note(i, now)
-	return now.State == Current
+	p.note(i, now)
+	return now.State == report.Current
 }
 
-// asked reports whether a poll of the tenant came to an end.
-func (w *watch) asked(i int) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.seen[i].Polls > 0
-}
-
-// note keeps what a poll found and tells it where it is news.
-func (w *watch) note(i int, now Rollout) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	before := w.seen[i]
+// note keeps what a poll found and passes it on where it is news.
+func (p *poller) note(i int, now report.Rollout) {
+	before := p.seen[i]
 	now.Polls = before.Polls + 1
-	now.Waited = time.Since(w.began)
-	w.seen[i] = now
+	now.Waited = report.Millis(time.Since(p.began))
+	p.seen[i] = now
 	news := before.Polls == 0 || before.State != now.State || before.Version != now.Version
-	if news && w.options.Changed != nil {
-		w.options.Changed(i, now)
+	if news && p.options.Changed != nil {
+		p.calls.Lock()
+		defer p.calls.Unlock()
+		p.options.Changed(i, now)
 	}
 }

@@ -14,98 +14,67 @@ import (
 	"testing/synctest"
 	"time"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/molecule"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
 const newSHA = "4c1d56e9a0b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5"
 
-// told is the answer of a tenant that runs sha.
-func told(sha string) *http.Response { return answer(200, `{"git_sha":"`+sha+`"}`) }
+// runs is the answer of a tenant that runs sha.
+func runs(sha string) *http.Response { return answer(200, `{"git_sha":"`+sha+`"}`) }
 
-func TestSameCommit(t *testing.T) {
-	tests := []struct {
-		a, b string
-		want bool
-	}{
-		{newSHA, newSHA, true},
-		{newSHA, newSHA[:7], true},
-		{newSHA[:12], newSHA, true},
-		{strings.ToUpper(newSHA), newSHA[:8], true},
-		{newSHA[:7], newSHA[:9], true},
-		{newSHA[:6], newSHA, false},
-		{newSHA, newSHA[:6], false},
-		{"", "", false},
-		{"", newSHA, false},
-		{"dev", "dev", false},
-		{"unknown", "unknown", false}, // not hex
-		{newSHA[1:8], newSHA, false},
-		{newSHA[:7] + "0", newSHA, false},
-		{newSHA + "-dirty", newSHA, false},
-		{" " + newSHA, newSHA, false},
-		{strings.Repeat("a", 65), strings.Repeat("a", 65), false},
-		{"４c1d56e9", "4c1d56e9", false}, // a wide digit
-	}
-	for _, tt := range tests {
-		if got := SameCommit(tt.a, tt.b); got != tt.want {
-			t.Errorf("SameCommit(%q, %q) = %v", tt.a, tt.b, got)
-		}
-		if got := SameCommit(tt.b, tt.a); got != tt.want {
-			t.Errorf("SameCommit(%q, %q) = %v", tt.b, tt.a, got)
-		}
-	}
-}
-
-func TestJudge(t *testing.T) {
+func TestRolloutOf(t *testing.T) {
 	const stale = "1234567890123456789012345678901234567890"
 	tests := []struct {
 		name    string
 		answer  *http.Response
 		field   string
-		state   RolloutState
+		state   report.RolloutState
 		version string
 		detail  string
 	}{
-		{"full sha", told(newSHA), "", Current, newSHA, ""},
-		{"short sha", told(newSHA[:7]), "", Current, newSHA[:7], ""},
-		{"upper case", told(strings.ToUpper(newSHA)), "", Current, strings.ToUpper(newSHA), ""},
-		{"line break behind it", told(newSHA + `\n`), "", Current, newSHA, ""},
-		{"nested field", answer(200, `{"build":{"git":{"sha":"`+newSHA+`"}}}`), "build.git.sha", Current, newSHA, ""},
-		{"another commit", told(stale), "", Stale, stale, "runs " + stale + ", not " + newSHA},
-		{"six digits", told(newSHA[:6]), "", Unknown, "", `git_sha is "4c1d56", no commit`},
-		{"dev", told("dev"), "", Unknown, "", `git_sha is "dev", no commit`},
-		{"empty", told(""), "", Unknown, "", `git_sha is "", no commit`},
-		{"no hex", told("unknown-version"), "", Unknown, "", "no commit"},
-		{"dirty", told(newSHA + "-dirty"), "", Unknown, "", "no commit"},
-		{"escapes", told(`\u001b[31m::error::`), "", Unknown, "", `\\x1b[31m`},
-		{"missing field", answer(200, `{"version":"1"}`), "", Unknown, "", "there is no field git_sha"},
-		{"missing inside", answer(200, `{"build":{}}`), "build.sha", Unknown, "", "there is no field build.sha"},
-		{"no object inside", answer(200, `{"build":"x"}`), "build.sha", Unknown, "", "build is no JSON object"},
-		{"field of another case", answer(200, `{"GIT_SHA":"`+newSHA+`"}`), "", Unknown, "", "there is no field"},
-		{"number", answer(200, `{"git_sha":1234567}`), "", Unknown, "", "git_sha is no text"},
-		{"null", answer(200, `{"git_sha":null}`), "", Unknown, "", "git_sha is no text"},
-		{"list", answer(200, `["`+newSHA+`"]`), "", Unknown, "", "the body is no JSON object"},
-		{"null body", answer(200, `null`), "", Unknown, "", "the body is no JSON object"},
-		{"nothing", answer(200, ""), "", Unknown, "", "the body is no JSON object"},
-		{"two documents", answer(200, `{"git_sha":"`+newSHA+`"}{}`), "", Unknown, "", "the body is no JSON object"},
-		{"HTML", answer(200, `<html>"git_sha":"`+newSHA+`"</html>`, "Content-Type", "text/html; charset=utf-8"), "", Unknown, "", "(the answer is text/html)"},
-		{"too long", answer(200, `{"git_sha":"`+newSHA+`","x":"`+strings.Repeat("x", MaxBody)+`"}`), "", Unknown, "", "more than 1024 KiB"},
-		{"404", answer(404, "404 page not found"), "", Unknown, "", "version-path: none"},
-		{"redirect", answer(302, "", "Location", "/login"), "", Unknown, "", "a redirect, which is not followed"},
-		{"no content", answer(204, ""), "", Unknown, "", "answered 204, not 200"},
-		{"401", answer(401, `{"git_sha":"`+newSHA+`"}`), "", Unknown, "", "answered 401, not 200"},
-		{"503", answer(503, `{"git_sha":"`+newSHA+`"}`), "", Unreachable, "", "answered 503"},
-		{"500", answer(500, ""), "", Unreachable, "", "answered 500"},
-		{"429", answer(429, ""), "", Unreachable, "", "answered 429"},
+		{"full sha", runs(newSHA), "", report.Current, newSHA, ""},
+		{"short sha", runs(newSHA[:7]), "", report.Current, newSHA[:7], ""},
+		{"upper case", runs(strings.ToUpper(newSHA)), "", report.Current, newSHA, ""},
+		{"line break behind it", runs(newSHA + `\n`), "", report.Current, newSHA, ""},
+		{"nested field", answer(200, `{"build":{"git":{"sha":"`+newSHA+`"}}}`), "build.git.sha", report.Current, newSHA, ""},
+		{"another commit", runs(stale), "", report.Stale, stale, "runs " + stale + ", not " + newSHA},
+		{"six digits", runs(newSHA[:6]), "", report.UnknownCommit, "", `git_sha "4c1d56", which is not a commit`},
+		{"dev", runs("dev"), "", report.UnknownCommit, "", `git_sha "dev", which is not a commit`},
+		{"empty", runs(""), "", report.UnknownCommit, "", `git_sha "", which is not a commit`},
+		{"no hex", runs("unknown-version"), "", report.UnknownCommit, "", "not a commit"},
+		{"dirty", runs(newSHA + "-dirty"), "", report.UnknownCommit, "", "not a commit"},
+		{"escapes", runs(`\u001b[31m::error::`), "", report.UnknownCommit, "", `\\x1b[31m`},
+		{"missing field", answer(200, `{"version":"1"}`), "", report.UnknownCommit, "", "there is no field git_sha"},
+		{"missing inside", answer(200, `{"build":{}}`), "build.sha", report.UnknownCommit, "", "there is no field build.sha"},
+		{"no object inside", answer(200, `{"build":"x"}`), "build.sha", report.UnknownCommit, "", "build is not a JSON object"},
+		{"field of another case", answer(200, `{"GIT_SHA":"`+newSHA+`"}`), "", report.UnknownCommit, "", "there is no field"},
+		{"number", answer(200, `{"git_sha":1234567}`), "", report.UnknownCommit, "", "git_sha is not text"},
+		{"null", answer(200, `{"git_sha":null}`), "", report.UnknownCommit, "", "git_sha is not text"},
+		{"list", answer(200, `["`+newSHA+`"]`), "", report.UnknownCommit, "", "the body is not a JSON object"},
+		{"null body", answer(200, `null`), "", report.UnknownCommit, "", "the body is not a JSON object"},
+		{"nothing", answer(200, ""), "", report.UnknownCommit, "", "the body is not a JSON object"},
+		{"two documents", answer(200, `{"git_sha":"`+newSHA+`"}{}`), "", report.UnknownCommit, "", "the body is not a JSON object"},
+		{"HTML", answer(200, `<html>"git_sha":"`+newSHA+`"</html>`, "Content-Type", "text/html; charset=utf-8"), "", report.UnknownCommit, "", "answered text/html: the body"},
+		{"too long", answer(200, `{"git_sha":"`+newSHA+`","x":"`+strings.Repeat("x", MaxBody)+`"}`), "", report.UnknownCommit, "", "more than 1024 KiB"},
+		{"404", answer(404, "404 page not found"), "", report.UnknownCommit, "", "set it to none"},
+		{"redirect", answer(302, "", "Location", "/login"), "", report.UnknownCommit, "", "a redirect, which is not followed"},
+		{"no content", answer(204, ""), "", report.UnknownCommit, "", "answered 204, expected 200"},
+		{"401", answer(401, `{"git_sha":"`+newSHA+`"}`), "", report.UnknownCommit, "", "answered 401, expected 200"},
+		{"503", answer(503, `{"git_sha":"`+newSHA+`"}`), "", report.Unreachable, "", "answered 503"},
+		{"500", answer(500, ""), "", report.Unreachable, "", "answered 500"},
+		{"429", answer(429, ""), "", report.Unreachable, "", "answered 429"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := fakeFleet(t, 1, Config{Retries: -1}, func(*http.Request) (*http.Response, error) { return tt.answer, nil })
-			got := f.Probe(t.Context(), WaitOptions{SHA: newSHA, Field: tt.field})[0]
-			if got.State != tt.state || got.Version != tt.version || !strings.Contains(got.Detail, tt.detail) || got.Polls != 1 {
+			got := f.Probe(t.Context(), WaitOptions{Commit: newSHA, VersionField: tt.field})[0]
+			if got.State != tt.state || string(got.Version) != tt.version || !strings.Contains(got.Detail, tt.detail) || got.Polls != 1 {
 				t.Errorf("got %+v, want %s %q with %q", got, tt.state, tt.version, tt.detail)
 			}
-			if tt.state != Current && got.Detail == "" {
+			if tt.state != report.Current && got.Detail == "" {
 				t.Error("no detail")
 			}
 			if strings.ContainsAny(got.Detail, "\n\x1b") {
@@ -123,32 +92,32 @@ func TestWaitSendsNoToken(t *testing.T) {
 		fmt.Fprintf(w, `{"git_sha":"%s"}`, newSHA)
 	})
 	session := testSession(t, s.URL, Config{})
-	r, err := session.fleet.Wait(t.Context(), WaitOptions{SHA: newSHA[:7]})
-	if err != nil || r[0].State != Current || r[0].Polls != 1 {
+	r, err := session.fleet.Wait(t.Context(), WaitOptions{Commit: "4c1d56e"})
+	if err != nil || r[0].State != report.Current || r[0].Polls != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if got.Get("Authorization") != "" || got.Get("X-Molecule-Org-Id") != "org_1" || path != "/buildinfo" {
+	if got.Get("Authorization") != "" || got.Get(molecule.OrgHeader) != "org_1" || path != "/buildinfo" {
 		t.Errorf("asked %s with %v", path, got)
 	}
 }
 
 func TestWaitRefusesWhatCanNeverBeMet(t *testing.T) {
-	rt := func(*http.Request) (*http.Response, error) { t.Error("asked"); return told(newSHA), nil }
+	rt := func(*http.Request) (*http.Response, error) { t.Error("asked"); return runs(newSHA), nil }
 	one := fakeFleet(t, 1, Config{}, rt)
 	for name, o := range map[string]WaitOptions{
-		"no sha": {}, "short sha": {SHA: "4c1d56"}, "no hex": {SHA: "staging-1"},
-		"path": {SHA: newSHA, VersionPath: "none"}, "field": {SHA: newSHA, Field: "a..b"},
+		"no commit": {}, "short commit": {Commit: "4c1d56"}, "no hex": {Commit: "staging-1"},
+		"path": {Commit: newSHA, VersionPath: "none"}, "field": {Commit: newSHA, VersionField: "a..b"},
 	} {
 		r, err := one.Wait(t.Context(), o)
-		if err == nil || len(r) != 1 || r[0].State != Unknown || r[0].Detail == "" {
+		if err == nil || len(r) != 1 || r[0].State != report.UnknownCommit || r[0].Detail == "" {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
-		if r := one.Probe(t.Context(), o); r[0].State != Unknown || r[0].Detail == "" {
+		if r := one.Probe(t.Context(), o); r[0].State != report.UnknownCommit || r[0].Detail == "" {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
-	if _, err := fakeFleet(t, 0, Config{}, rt).Wait(t.Context(), WaitOptions{SHA: newSHA}); err == nil {
-		t.Error("an empty fleet passes for a current one")
+	if _, err := fakeFleet(t, 0, Config{}, rt).Wait(t.Context(), WaitOptions{Commit: newSHA}); !errors.Is(err, ErrNoTenants) {
+		t.Errorf("an empty fleet: %v", err)
 	}
 }
 
@@ -167,14 +136,14 @@ func TestWaitPolls(t *testing.T) {
 			mu.Unlock()
 			defer time.Sleep(latency)
 			if time.Since(began) < turns {
-				return told("1234567"), nil
+				return runs("1234567"), nil
 			}
-			return told(newSHA), nil
+			return runs(newSHA), nil
 		})
 		var news []string
-		got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Interval: interval, Changed: func(i int, r Rollout) {
+		got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Interval: interval, Changed: func(i int, r report.Rollout) {
 			if i == 0 { // one call at a time: the race detector watches news
-				news = append(news, r.State.String()+" "+r.Version[:7])
+				news = append(news, r.State.String()+" "+r.Version.Short())
 			}
 		}})
 		if err != nil {
@@ -186,7 +155,7 @@ func TestWaitPolls(t *testing.T) {
 		second := map[time.Duration]bool{}
 		for i, r := range got {
 			p := polls[fmt.Sprintf("tenant-%d.example.com", i)]
-			if r.State != Current || r.Waited < turns || r.Waited > turns+interval+latency || r.Polls != len(p) {
+			if r.State != report.Current || time.Duration(r.Waited) < turns || time.Duration(r.Waited) > turns+interval+latency || r.Polls != len(p) {
 				t.Errorf("tenant %d: %+v after %d polls", i, r, len(p))
 			}
 			if p[0] != 0 {
@@ -210,9 +179,9 @@ func TestWaitTimesOut(t *testing.T) {
 		f := fakeFleet(t, 5, Config{}, func(r *http.Request) (*http.Response, error) {
 			switch r.URL.Host {
 			case "tenant-0.example.com":
-				return told(newSHA), nil
+				return runs(newSHA), nil
 			case "tenant-1.example.com":
-				return told("1234567"), nil
+				return runs("1234567"), nil
 			case "tenant-2.example.com":
 				return hang(r)
 			case "tenant-3.example.com":
@@ -222,23 +191,23 @@ func TestWaitTimesOut(t *testing.T) {
 			}
 		})
 		began := time.Now()
-		got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Timeout: time.Minute})
+		got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Timeout: time.Minute})
 		if err != nil || time.Since(began) != time.Minute {
 			t.Fatalf("%v after %s", err, time.Since(began))
 		}
 		want := []struct {
-			state  RolloutState
+			state  report.RolloutState
 			detail string
 			polls  int
 		}{
-			{Current, "", 1}, {Stale, "runs 1234567", 30}, {Unreachable, "no answer within 10s", 5},
-			{Unreachable, "nothing listens", 30}, {Unknown, "404", 30},
+			{report.Current, "", 1}, {report.Stale, "runs 1234567", 30}, {report.Unreachable, "no answer within 10s", 5},
+			{report.Unreachable, "nothing listens", 30}, {report.UnknownCommit, "404", 30},
 		}
 		for i, r := range got {
 			if r.State != want[i].state || !strings.Contains(r.Detail, want[i].detail) || r.Polls < want[i].polls {
 				t.Errorf("tenant %d: %+v, want %+v", i, r, want[i])
 			}
-			if waited := r.Waited; i == 0 && waited != 0 || i > 0 && waited != time.Minute {
+			if waited := time.Duration(r.Waited); i == 0 && waited != 0 || i > 0 && waited != time.Minute {
 				t.Errorf("tenant %d waited %s", i, waited)
 			}
 		}
@@ -256,18 +225,18 @@ func TestHungTenantsCostOnlyThemselves(t *testing.T) {
 				return hang(r)
 			}
 			time.Sleep(50 * time.Millisecond)
-			return told(newSHA), nil
+			return runs(newSHA), nil
 		})
 		began := time.Now()
-		got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Timeout: 30 * time.Second})
+		got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Timeout: 30 * time.Second})
 		if err != nil || time.Since(began) != 30*time.Second {
 			t.Fatalf("%v after %s", err, time.Since(began))
 		}
 		for i, r := range got {
 			switch {
-			case i%5 == 0 && (r.State != Unreachable || r.Polls < 2):
+			case i%5 == 0 && (r.State != report.Unreachable || r.Polls < 2):
 				t.Errorf("hung tenant %d: %+v", i, r)
-			case i%5 != 0 && (r.State != Current || r.Waited > 2*time.Second):
+			case i%5 != 0 && (r.State != report.Current || time.Duration(r.Waited) > 2*time.Second):
 				t.Errorf("tenant %d: %+v", i, r)
 			}
 		}
@@ -284,18 +253,18 @@ func TestWaitEndsInThePoll(t *testing.T) {
 		var polls atomic.Int32
 		f := fakeFleet(t, 2, Config{}, func(r *http.Request) (*http.Response, error) {
 			if r.URL.Host == "tenant-0.example.com" && polls.Add(1) == 1 {
-				return told("1234567"), nil
+				return runs("1234567"), nil
 			}
 			return hang(r)
 		})
-		got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Timeout: 5 * time.Second})
+		got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Timeout: 5 * time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got[0].State != Stale || got[0].Polls != 1 {
+		if got[0].State != report.Stale || got[0].Polls != 1 {
 			t.Errorf("stale tenant: %+v", got[0])
 		}
-		if got[1].State != Unreachable || !strings.Contains(got[1].Detail, "did not answer in the 5s") {
+		if got[1].State != report.Unreachable || !strings.Contains(got[1].Detail, "did not answer in the 5s") {
 			t.Errorf("silent tenant: %+v", got[1])
 		}
 	})
@@ -306,9 +275,9 @@ func TestWaitIsCancelled(t *testing.T) {
 		f := fakeFleet(t, 3, Config{}, func(r *http.Request) (*http.Response, error) {
 			switch r.URL.Host {
 			case "tenant-0.example.com":
-				return told(newSHA), nil
+				return runs(newSHA), nil
 			case "tenant-1.example.com":
-				return told("1234567"), nil
+				return runs("1234567"), nil
 			default:
 				return hang(r)
 			}
@@ -317,11 +286,11 @@ func TestWaitIsCancelled(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		began := time.Now()
 		time.AfterFunc(3500*time.Millisecond, func() { cancel(reason) })
-		got, err := f.Wait(ctx, WaitOptions{SHA: newSHA})
+		got, err := f.Wait(ctx, WaitOptions{Commit: newSHA})
 		if !errors.Is(err, reason) || time.Since(began) != 3500*time.Millisecond {
 			t.Errorf("%v after %s", err, time.Since(began))
 		}
-		if got[0].State != Current || got[1].State != Stale || got[2].State != Unreachable {
+		if got[0].State != report.Current || got[1].State != report.Stale || got[2].State != report.Unreachable {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -329,32 +298,32 @@ func TestWaitIsCancelled(t *testing.T) {
 
 func TestPollsAreNotRetriedButProbesAre(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var tries atomic.Int32
+		var attempts atomic.Int32
 		f := fakeFleet(t, 1, Config{}, func(*http.Request) (*http.Response, error) {
-			if tries.Add(1) < 3 {
+			if attempts.Add(1) < 3 {
 				return answer(503, ""), nil
 			}
-			return told(newSHA), nil
+			return runs(newSHA), nil
 		})
-		if r := f.Probe(t.Context(), WaitOptions{SHA: newSHA}); r[0].State != Current || r[0].Polls != 1 || tries.Load() != 3 {
-			t.Errorf("probe: %+v after %d tries", r[0], tries.Load())
+		if r := f.Probe(t.Context(), WaitOptions{Commit: newSHA}); r[0].State != report.Current || r[0].Polls != 1 || attempts.Load() != 3 {
+			t.Errorf("probe: %+v after %d attempts", r[0], attempts.Load())
 		}
-		tries.Store(0)
-		if r, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA}); err != nil || r[0].Polls != 3 || tries.Load() != 3 {
-			t.Errorf("wait: %+v, %v after %d tries", r[0], err, tries.Load())
+		attempts.Store(0)
+		if r, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA}); err != nil || r[0].Polls != 3 || attempts.Load() != 3 {
+			t.Errorf("wait: %+v, %v after %d attempts", r[0], err, attempts.Load())
 		}
 	})
 }
 
 func TestPanicLeavesTheTenantUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := fakeFleet(t, 2, Config{}, func(*http.Request) (*http.Response, error) { return told(newSHA), nil })
-		got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Changed: func(i int, _ Rollout) {
+		f := fakeFleet(t, 2, Config{}, func(*http.Request) (*http.Response, error) { return runs(newSHA), nil })
+		got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Changed: func(i int, _ report.Rollout) {
 			if i == 0 {
 				panic("in a caller's function")
 			}
 		}})
-		if err != nil || got[0].State != Unknown || !strings.Contains(got[0].Detail, "a fault of canary-verify") || got[1].State != Current {
+		if err != nil || got[0].State != report.UnknownCommit || !strings.Contains(got[0].Detail, "internal error of canary-verify") || got[1].State != report.Current {
 			t.Errorf("%+v, %v", got, err)
 		}
 	})
@@ -373,15 +342,15 @@ func FuzzVersion(f *testing.F) {
 		return fl.Sessions()[0]
 	}()
 	f.Fuzz(func(t *testing.T, body []byte, field, sha string) {
-		o, err := WaitOptions{SHA: sha, Field: field}.withDefaults()
+		o, err := WaitOptions{Commit: report.Commit(sha), VersionField: field}.withDefaults()
 		if err != nil {
 			return
 		}
-		r := session.judge(&Response{Status: 200, Body: body, Complete: true}, o)
-		if r.State == Current && (!isCommit(r.Version) || !SameCommit(r.Version, sha) || !strings.Contains(strings.ToLower(string(body)), strings.ToLower(r.Version[:1]))) {
-			t.Errorf("%q tells %+v", body, r)
+		r := session.rolloutOf(answerOf(string(body)), o)
+		if r.State == report.Current && !r.Version.Same(o.Commit) || r.State == report.Unreachable {
+			t.Errorf("%q reports %+v", body, r)
 		}
-		if (r.Version != "") != (r.State == Current || r.State == Stale) || r.State == Unreachable {
+		if _, err := report.ParseCommit(string(r.Version)); (err == nil) != (r.State == report.Current || r.State == report.Stale) {
 			t.Errorf("%+v", r)
 		}
 		if strings.ContainsFunc(r.Detail, func(c rune) bool { return c < ' ' }) {
@@ -390,28 +359,18 @@ func FuzzVersion(f *testing.F) {
 	})
 }
 
-// The real thing: simulated tenants over TLS and HTTP/2, some of them hostile,
-// one that rolls meanwhile.
-func TestWaitOnSimulatedTenants(t *testing.T) {
-	start := func(c sim.TenantConfig) *sim.Tenant {
-		c.TLS = true
-		tn, err := sim.StartTenant(c)
+// The real thing: simulated tenants over TLS and HTTP/2, one of which rolls.
+func TestProbeOfSimulatedTenants(t *testing.T) {
+	const stale = "1234567890123456789012345678901234567890"
+	var sims []*sim.Tenant
+	var tenants []Tenant
+	for name, sha := range map[string]string{"rolling": stale, "current": newSHA, "old": sim.OldBuild, "unstamped": ""} {
+		s, err := sim.StartTenant(sim.TenantConfig{Name: name, SHA: sha, TLS: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { tn.Close() })
-		return tn
-	}
-	rolling := start(sim.TenantConfig{Name: "rolling", SHA: "1234567890123456789012345678901234567890"})
-	sims := []*sim.Tenant{
-		rolling,
-		start(sim.TenantConfig{Name: "current", SHA: newSHA}),
-		start(sim.TenantConfig{Name: "old", SHA: sim.OldBuild}),
-		start(sim.TenantConfig{Name: "unstamped"}),
-		start(sim.TenantConfig{Name: "stale", SHA: "1234567890123456789012345678901234567890"}),
-	}
-	var tenants []Tenant
-	for _, s := range sims {
+		t.Cleanup(func() { s.Close() })
+		sims = append(sims, s)
 		tenants = append(tenants, Tenant{Name: s.Name(), URL: s.URL(), Token: secret.New(s.Token()), OrgID: s.OrgID()})
 	}
 	f, err := New(tenants, Config{RootCAs: sim.CAPool()})
@@ -419,42 +378,21 @@ func TestWaitOnSimulatedTenants(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	want := []RolloutState{Current, Current, Unknown, Unknown, Stale}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	seen := make([]*RolloutState, len(want))
-	var rolled sync.WaitGroup
-	got, err := f.Wait(ctx, WaitOptions{SHA: newSHA, Interval: 20 * time.Millisecond, Changed: func(i int, r Rollout) {
-		if i == 0 && seen[0] == nil {
-			rolled.Go(func() { rolling.Roll(newSHA) })
+	want := map[string]report.RolloutState{"rolling": report.Stale, "current": report.Current}
+	for range 2 {
+		for i, r := range f.Probe(t.Context(), WaitOptions{Commit: newSHA}) {
+			if r.State != want[sims[i].Name()] {
+				t.Errorf("%s: %+v, want %s", sims[i].Name(), r, want[sims[i].Name()])
+			}
+			if n := sims[i].Connections(); n > 1 {
+				t.Errorf("%s: %d connections for one poll after the other", sims[i].Name(), n)
+			}
+			if sims[i].Name() == "rolling" {
+				sims[i].Roll(newSHA)
+			}
 		}
-		seen[i] = &r.State
-		if allAre(seen, want) {
-			cancel()
-		}
-	}})
-	rolled.Wait()
-	if !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
+		want["rolling"] = report.Current
 	}
-	for i := range want {
-		if got[i].State != want[i] {
-			t.Errorf("%s: %+v, want %s", sims[i].Name(), got[i], want[i])
-		}
-		if n := sims[i].Connections(); n > 1 {
-			t.Errorf("%s: %d connections for %d polls", sims[i].Name(), n, got[i].Polls)
-		}
-	}
-}
-
-// allAre reports whether every tenant was seen in the state that is wanted.
-func allAre(seen []*RolloutState, want []RolloutState) bool {
-	for i, s := range seen {
-		if s == nil || *s != want[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // Tenants behind one host share its HTTP/2 connection, also when all of them
@@ -474,12 +412,12 @@ func TestFleetBehindOneHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	got, err := f.Wait(t.Context(), WaitOptions{SHA: newSHA, Timeout: time.Minute})
+	got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, r := range got {
-		if r.State != Current {
+		if r.State != report.Current {
 			t.Errorf("%s: %+v", tenants[i].URL, r)
 		}
 	}

@@ -3,30 +3,65 @@ package fleet
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
 	"golang.org/x/net/http/httpguts"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/molecule"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
-// Back-off between two tries (contract, `retries`).
+// The waits between two attempts.
 const (
 	backoffMin = 250 * time.Millisecond
 	backoffMax = 5 * time.Second
 )
 
-// orgHeader is the header that the tenants' org guard wants.
-const orgHeader = "X-Molecule-Org-Id"
+// Auth says which bearer token a request carries.
+type Auth int
+
+// The kinds of authorization of a request.
+const (
+	AuthAdmin Auth = iota // the tenant's admin token
+	AuthNone              // no Authorization header
+	AuthWrong             // a well-formed token that the tenant can't know
+)
+
+// A Request is one request to a tenant. Path stays below the tenant's base URL:
+// there is no way to name another host.
+type Request struct {
+	Method string
+	Path   string // begins with "/", already escaped, may carry a query; see [CheckPath]
+	// Header holds further headers. Authorization, the org header and the headers
+	// that belong to the connection are the session's; they are left out. Answers
+	// come as the tenant encoded them: nothing asks for compression.
+	Header http.Header
+	Body   []byte
+	Auth   Auth
+	// Idempotent allows retries although the method alone would not.
+	Idempotent bool
+}
+
+// A Response is what came back. Body holds at most [MaxBody] bytes. A body that
+// broke off, or is shorter than its length promised, is no answer but a
+// [*TransportError].
+type Response struct {
+	Status   int
+	Header   http.Header
+	Body     []byte
+	Complete bool          // the body ended within MaxBody
+	Elapsed  time.Duration // of the last attempt: from sending it to the end of the body
+	Attempts int           // at least 1
+}
+
+// MaxBody is how much of an answer is read, in bytes.
+const MaxBody = 1 << 20
 
 // A Session talks to one tenant and to nothing else: every request goes to the
 // tenant's base URL and below it, redirects are answers and not followed, and
@@ -36,98 +71,75 @@ type Session struct {
 	fleet    *Fleet
 	tenant   Tenant
 	base     *url.URL
-	tenancy  tenancy
+	share    slotShare
 	running  chan struct{} // one for each request in flight
-	door     *door         // nil: every try may connect when it likes
-	redactor func() *secret.Redactor
-}
-
-// A door lets the tries to one host get their connections one after the other,
-// as long as it isn't known that the host speaks HTTP/1 only: those that start
-// together then share one HTTP/2 connection in place of dialling one each.
-// Getting a connection that is there already takes no time.
-type door struct {
-	turn  chan struct{}
-	http1 atomic.Bool
+	dialTurn *dialTurn     // nil: every attempt may connect when it likes
 }
 
 // newSession returns the session of a tenant that [complete] has seen.
-func newSession(f *Fleet, t Tenant) (*Session, error) {
-	base, problem := parseBase(t.URL, f.config.AllowHTTP)
-	if problem != "" {
-		return nil, errors.New("url: " + problem)
-	}
+func newSession(f *Fleet, t Tenant, base *url.URL) *Session {
 	s := &Session{
-		fleet:   f,
-		tenant:  t,
-		base:    base,
-		tenancy: newTenancy(),
+		fleet: f, tenant: t, base: base,
+		share:   slotShare{entering: make(chan struct{}, 1)},
 		running: make(chan struct{}, perTenant),
-		// Only failures need it, and most tenants have none.
-		redactor: sync.OnceValue(func() *secret.Redactor { return secret.NewRedactor(t.Token) }),
 	}
 	if base.Scheme == "https" && f.own != nil {
-		if f.doors[base.Host] == nil {
-			f.doors[base.Host] = &door{turn: make(chan struct{}, 1)}
+		if f.dialTurns[base.Host] == nil {
+			f.dialTurns[base.Host] = &dialTurn{turn: make(chan struct{}, 1)}
 		}
-		s.door = f.doors[base.Host]
+		s.dialTurn = f.dialTurns[base.Host]
 	}
-	return s, nil
+	return s
 }
 
 // Tenant returns the tenant, its URL normalised and its name filled in.
 func (s *Session) Tenant() Tenant { return s.tenant }
 
+// Redactor returns the redactor of the whole fleet's secrets, as
+// [Fleet.Redactor] does.
+func (s *Session) Redactor() *secret.Redactor { return s.fleet.Redactor() }
+
 // Do sends a request and returns the answer, whatever its status, with retries
 // after a transport error, 429, 502, 503 and 504: those of an idempotent request
 // (GET, HEAD, PUT, DELETE, or marked so), and of others only when nothing was
-// sent. Between tries it waits 250 ms, doubling, jittered, at most 5 s, and no
+// sent. Between attempts it waits 250 ms, doubling, jittered, at most 5 s, and no
 // shorter than a Retry-After up to that.
 //
-// Call it between [Session.Enter] and [Session.Leave]; while it waits to try
-// again, the caller's slot is free for others. Without an Enter it takes a slot
+// Call it between [Session.Enter] and [Session.Leave]; while it waits before a
+// retry, the caller's slot is free for others. Without an Enter it takes a slot
 // for its own length.
 //
-// The error is a [*TransportError]: no answer was had, or r is no request.
+// The error is a [*TransportError]: there was no answer, or r is not a valid
+// request.
 func (s *Session) Do(ctx context.Context, r Request) (*Response, error) {
 	return s.do(ctx, r, s.fleet.config.Retries)
 }
 
-// do is Do with a given number of further tries.
+// do is Do with a given number of retries.
 func (s *Session) do(ctx context.Context, r Request, retries int) (*Response, error) {
 	c := &call{session: s, request: r, ctx: ctx, began: time.Now()}
 	req, err := s.newRequest(ctx, r)
 	if err != nil {
 		return nil, c.refuse(err)
 	}
-	if !s.tenancy.inside() {
+	if !s.share.inUse() {
 		if err := s.Enter(ctx); err != nil {
 			return nil, c.fail(err)
 		}
 		defer s.Leave()
 	}
-	client := retryablehttp.Client{
-		HTTPClient: &http.Client{
-			// Only the call itself is given, so that the library, which closes idle
-			// connections when it gives up, can't close those of other tenants.
-			Transport:     c,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		Logger:       nil, // it would log URLs with their queries
-		RetryMax:     retries,
-		RetryWaitMin: backoffMin,
-		RetryWaitMax: backoffMax,
-		CheckRetry:   c.checkRetry,
-		Backoff:      c.backoff,
-		PrepareRetry: c.resume,
-		ErrorHandler: retryablehttp.PassthroughErrorHandler,
-	}
-	// What it returns says less than what the last try left in c.
-	_, err = client.Do(req) //nolint:bodyclose // the try has read and closed it
+	// Only the call itself is given as the transport, so that the library, which
+	// closes idle connections when it gives up, can't close those of other tenants.
+	client := web.Client(c, web.Policy{
+		Retries: retries, Lowest: backoffMin, Highest: backoffMax,
+		Again: c.again, Waits: c.leave, Resumes: c.comeBack,
+	})
+	// What it returns says less than what the last attempt left in c.
+	_, err = client.Do(req) //nolint:bodyclose // the attempt has read and closed it
 	if c.away {
-		s.tenancy.owe()
+		s.share.rejoin()
 	}
-	// An answer that was waited on to be better is none, when the wait was cut.
+	// An answer after which a retry was cut short is none.
 	if c.answer != nil && !c.away {
 		c.answer.Attempts = c.attempts
 		return c.answer, nil
@@ -142,7 +154,7 @@ func (s *Session) newRequest(ctx context.Context, r Request) (*retryablehttp.Req
 		return nil, err
 	}
 	if !httpguts.ValidHeaderFieldName(r.Method) {
-		return nil, errors.New("the method is no HTTP method")
+		return nil, errors.New("the method is not an HTTP method")
 	}
 	var body any
 	if len(r.Body) > 0 {
@@ -155,17 +167,17 @@ func (s *Session) newRequest(ctx context.Context, r Request) (*retryablehttp.Req
 	req.URL = target
 	for name, values := range r.Header {
 		if !httpguts.ValidHeaderFieldName(name) || slices.ContainsFunc(values, invalidValue) {
-			return nil, errors.New("a header has a character that no header can carry")
+			return nil, errors.New("a header contains a character that cannot be sent")
 		}
-		if !isOwnHeader(name) {
-			req.Header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
+		if name = http.CanonicalHeaderKey(name); !isOwnHeader(name) {
+			req.Header[name] = slices.Clone(values)
 		}
 	}
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", s.fleet.config.UserAgent)
 	}
 	if s.tenant.OrgID != "" {
-		req.Header.Set(orgHeader, s.tenant.OrgID)
+		req.Header.Set(molecule.OrgHeader, s.tenant.OrgID)
 	}
 	switch r.Auth {
 	case AuthAdmin:
@@ -178,29 +190,29 @@ func (s *Session) newRequest(ctx context.Context, r Request) (*retryablehttp.Req
 
 func invalidValue(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }
 
-// isOwnHeader reports whether a header is the session's or the connection's
-// business, and not the caller's.
+// isOwnHeader reports whether a header, in its canonical form, is the session's
+// or the connection's business, and not the caller's.
 func isOwnHeader(name string) bool {
-	switch strings.ToLower(name) {
-	case "authorization", "host", strings.ToLower(orgHeader),
-		"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade":
+	switch name {
+	case "Authorization", "Host", molecule.OrgHeader,
+		"Connection", "Content-Length", "Expect", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
 		return true
 	default:
-		return strings.HasPrefix(strings.ToLower(name), "proxy-")
+		return strings.HasPrefix(name, "Proxy-")
 	}
 }
 
-// A call is one Do: the state between its tries.
+// A call is one Do: the state between its attempts.
 type call struct {
 	session  *Session
 	request  Request
 	ctx      context.Context // the caller's
 	began    time.Time
 	attempts int
-	answer   *Response // of the last try; nil when that had none
-	broken   *breakage // why the last try had none
-	sent     bool      // whether any try may have reached the tenant
-	away     bool      // the caller's slot was left and not taken again
+	answer   *Response      // of the last attempt; nil when it failed
+	failed   *failedAttempt // the last attempt, when it failed
+	sent     bool           // whether any attempt may have reached the tenant
+	away     bool           // the caller's slot was left and not taken again
 }
 
 // idempotent reports whether the request may be sent twice.
@@ -213,41 +225,22 @@ func (c *call) idempotent() bool {
 	}
 }
 
-// checkRetry is the contract's rule for trying again.
-func (c *call) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
-	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
+// again reports whether the last attempt is worth a retry.
+func (c *call) again(*http.Response, error) bool {
+	if c.answer != nil {
+		return c.idempotent() && web.Unavailable(c.answer.Status)
 	}
-	if c.answer == nil {
-		return c.broken != nil && (c.idempotent() || !c.broken.sent), nil
-	}
-	switch c.answer.Status {
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return c.idempotent(), nil
-	default:
-		return false, nil
-	}
+	return c.failed != nil && (c.idempotent() || !c.failed.sent)
 }
 
-// backoff says how long to wait before the next try, and leaves the slot for
-// that time: the library waits as soon as it knows.
-func (c *call) backoff(lowest, highest time.Duration, n int, resp *http.Response) time.Duration {
+// leave frees the slot for the time of a wait.
+func (c *call) leave() {
 	c.session.Leave()
 	c.away = true
-	wait := retryablehttp.DefaultBackoff(lowest, highest, n, nil)
-	wait = wait/2 + rand.N(wait/2+1)
-	if resp == nil || resp.Header.Get("Retry-After") == "" {
-		return wait
-	}
-	// The library multiplies seconds without a look at their number.
-	if seconds, err := strconv.ParseInt(resp.Header.Get("Retry-After"), 10, 64); err == nil && seconds > int64(highest/time.Second) {
-		return highest
-	}
-	return min(max(wait, retryablehttp.DefaultBackoff(lowest, highest, n, resp)), highest)
 }
 
-// resume takes the slot again after a wait.
-func (c *call) resume(*http.Request) error {
+// comeBack takes the slot again after a wait.
+func (c *call) comeBack() error {
 	if err := c.session.Enter(c.ctx); err != nil {
 		return err
 	}

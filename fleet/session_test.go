@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -14,18 +13,24 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/molecule"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
 const testToken = "tok-3nant-secret"
 
-// testSession returns the session of a tenant at base with the given bounds.
+// testSession returns the session of a tenant at base with the given configuration.
 func testSession(t *testing.T, base string, cfg Config) *Session {
 	t.Helper()
 	f, err := New([]Tenant{{Name: "pm", URL: base, Token: secret.New(testToken), OrgID: "org_1"}}, cfg)
@@ -44,31 +49,25 @@ func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-// raw starts a server that gives each connection to talk.
-func raw(t *testing.T, talk func(n int, c net.Conn)) string {
+// piped returns the session of a tenant that is talk at the other end of every
+// connection, for the time of a synctest bubble.
+func piped(t *testing.T, cfg Config, talk func(c net.Conn)) *Session {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all sync.WaitGroup
-	all.Go(func() {
-		for n := 1; ; n++ {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			all.Go(func() {
-				defer c.Close()
-				talk(n, c)
-			})
-		}
-	})
-	t.Cleanup(func() { _ = l.Close(); all.Wait() })
-	return "http://" + l.Addr().String()
+	t.Cleanup(all.Wait)
+	s := testSession(t, "http://localhost", cfg)
+	s.fleet.own.DialContext = func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		all.Go(func() {
+			defer server.Close()
+			talk(server)
+		})
+		return client, nil
+	}
+	return s
 }
 
-// readRequest reads one request of a raw connection.
+// readRequest reads one request of a connection.
 func readRequest(c net.Conn) error {
 	r, err := http.ReadRequest(bufio.NewReader(c))
 	if err == nil {
@@ -82,7 +81,7 @@ func transportError(t *testing.T, err error) *TransportError {
 	t.Helper()
 	var e *TransportError
 	if !errors.As(err, &e) {
-		t.Fatalf("%T (%v) is no TransportError", err, err)
+		t.Fatalf("%T (%v) is not a TransportError", err, err)
 	}
 	if strings.Contains(fmt.Sprintf("%v %+v", err, *e), testToken) {
 		t.Errorf("the token is in %+v", *e)
@@ -105,7 +104,7 @@ func TestRequestAsSent(t *testing.T) {
 		Method: "POST", Path: "/a%2Fb?q=x%20y", Body: []byte(`{"x":1}`),
 		Header: http.Header{
 			"content-type": {"application/json"}, "Authorization": {"Bearer other"}, "Host": {"evil.example.com"},
-			"x-molecule-org-id": {"other"}, "Proxy-Authorization": {"x"}, "Transfer-Encoding": {"chunked"}, "Connection": {"close"},
+			strings.ToLower(molecule.OrgHeader): {"other"}, "Proxy-Authorization": {"x"}, "Transfer-Encoding": {"chunked"}, "Connection": {"close"},
 		},
 	})
 	if err != nil {
@@ -118,7 +117,7 @@ func TestRequestAsSent(t *testing.T) {
 		t.Errorf("sent %s %s to %s with %q", got.Method, got.RequestURI, got.Host, body)
 	}
 	for name, want := range map[string]string{
-		"Authorization": "Bearer " + testToken, "X-Molecule-Org-Id": "org_1", "Content-Type": "application/json",
+		"Authorization": "Bearer " + testToken, molecule.OrgHeader: "org_1", "Content-Type": "application/json",
 		"User-Agent": "canary-verify/1.0 (+https://example.com)", "Proxy-Authorization": "", "Accept-Encoding": "", "Connection": "",
 	} {
 		if v := strings.Join(got.Header.Values(name), "|"); v != want {
@@ -131,20 +130,13 @@ func TestAuth(t *testing.T) {
 	var got string
 	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("Authorization") })
 	session := testSession(t, s.URL, Config{})
-	send := func(a Auth) string {
-		if _, err := session.Do(t.Context(), Request{Method: "GET", Path: "/", Auth: a}); err != nil {
+	for auth, want := range map[Auth]string{AuthAdmin: `^Bearer ` + testToken + `$`, AuthNone: `^$`, AuthWrong: `^Bearer wrong-[A-Z2-7]{26}$`} {
+		if _, err := session.Do(t.Context(), Request{Method: "GET", Path: "/", Auth: auth}); err != nil {
 			t.Fatal(err)
 		}
-		return got
-	}
-	if a := send(AuthNone); a != "" {
-		t.Errorf("none: %q", a)
-	}
-	if a := send(AuthWrong); !strings.HasPrefix(a, "Bearer ") || len(a) < 7+minToken || strings.Contains(a, testToken) {
-		t.Errorf("wrong: %q", a)
-	}
-	if a := send(AuthAdmin); a != "Bearer "+testToken {
-		t.Errorf("admin: %q", a)
+		if !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("auth %d sent %q, want %s", auth, got, want)
+		}
 	}
 }
 
@@ -173,16 +165,23 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-func TestPathsCannotLeaveTheTenant(t *testing.T) {
+func TestRequestsCannotLeaveTheTenant(t *testing.T) {
 	evil := serve(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("reached with %v", r.Header) })
 	host := strings.TrimPrefix(evil.URL, "http://")
 	var paths []string
 	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { paths = append(paths, r.RequestURI) })
 	session := testSession(t, s.URL+"/base", Config{Retries: -1})
+	malformed := []Request{
+		{Method: "", Path: "/"}, {Method: "GET /x", Path: "/"}, {Method: "GET", Path: "/", Header: http.Header{"a b": {"x"}}},
+		{Method: "GET", Path: "/", Header: http.Header{"A": {"x\r\nB: y"}}},
+	}
 	for _, p := range []string{evil.URL + "/", "@" + host, ":80@" + host, `/\` + host, "/../..", "/%2e%2e/", "/a\r\nHost: " + host, "", "x"} {
-		_, err := session.Do(t.Context(), Request{Method: "GET", Path: p})
+		malformed = append(malformed, Request{Method: "GET", Path: p})
+	}
+	for _, r := range malformed {
+		_, err := session.Do(t.Context(), r)
 		if e := transportError(t, err); e.Kind != FailureRequest || e.Attempts != 0 || e.Sent {
-			t.Errorf("%q: %+v", p, e)
+			t.Errorf("%+v: %+v", r, e)
 		}
 	}
 	if _, err := session.Do(t.Context(), Request{Method: "GET", Path: "//" + host + "/x"}); err != nil {
@@ -190,19 +189,6 @@ func TestPathsCannotLeaveTheTenant(t *testing.T) {
 	}
 	if want := "/base//" + host + "/x"; len(paths) != 1 || paths[0] != want {
 		t.Errorf("the tenant was asked for %q, want only %q", paths, want)
-	}
-}
-
-func TestMalformedRequests(t *testing.T) {
-	session := testSession(t, "http://127.0.0.1:1", Config{})
-	for _, r := range []Request{
-		{Method: "", Path: "/"}, {Method: "GET /x", Path: "/"}, {Method: "GET", Path: "/", Header: http.Header{"a b": {"x"}}},
-		{Method: "GET", Path: "/", Header: http.Header{"A": {"x\r\nB: y"}}},
-	} {
-		_, err := session.Do(t.Context(), r)
-		if e := transportError(t, err); e.Kind != FailureRequest || e.Attempts != 0 {
-			t.Errorf("%+v: %+v", r, e)
-		}
 	}
 }
 
@@ -215,7 +201,7 @@ func TestBodies(t *testing.T) {
 		complete bool
 	}{
 		{"empty", func(http.ResponseWriter, *http.Request) {}, "GET", 0, true},
-		{"exactly the bound", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, MaxBody)) }, "GET", MaxBody, true},
+		{"exactly the limit", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, MaxBody)) }, "GET", MaxBody, true},
 		{"one more", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, MaxBody+1)) }, "GET", MaxBody, false},
 		{"a length alone", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "5000000") }, "HEAD", 0, true},
 		{"endless", func(w http.ResponseWriter, r *http.Request) {
@@ -234,51 +220,47 @@ func TestBodies(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(resp.Body) != tt.length || resp.Complete != tt.complete || resp.Attempts != 1 {
-				t.Errorf("%d bytes, complete %v, %d tries; want %d, %v, 1", len(resp.Body), resp.Complete, resp.Attempts, tt.length, tt.complete)
+				t.Errorf("%d bytes, complete %v, %d attempts; want %d, %v, 1", len(resp.Body), resp.Complete, resp.Attempts, tt.length, tt.complete)
 			}
 		})
 	}
 }
 
-// A body that breaks off is a try that failed: an idempotent request is sent
+// A body that breaks off is a failed attempt: an idempotent request is sent
 // again, another one isn't, since the tenant saw it.
 func TestTruncatedBody(t *testing.T) {
 	for _, answer := range []string{
 		"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
 	} {
-		var tries atomic.Int32
-		base := raw(t, func(_ int, c net.Conn) {
-			if readRequest(c) == nil {
-				tries.Add(1)
-				_, _ = io.WriteString(c, answer)
-			}
-		})
 		for method, want := range map[string]int{"GET": 2, "POST": 1} {
-			tries.Store(0)
-			_, err := testSession(t, base, Config{Retries: 1}).Do(t.Context(), Request{Method: method, Path: "/"})
-			e := transportError(t, err)
-			if e.Kind != FailureBroken || !e.Sent || e.Status != 200 || e.Attempts != want || int(tries.Load()) != want {
-				t.Errorf("%s: %+v after %d tries, want %d", method, e, tries.Load(), want)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				session := piped(t, Config{Retries: 1}, func(c net.Conn) {
+					_ = readRequest(c)
+					_, _ = io.WriteString(c, answer)
+				})
+				_, err := session.Do(t.Context(), Request{Method: method, Path: "/"})
+				e := transportError(t, err)
+				if e.Kind != FailureBroken || !e.Sent || e.Status != 200 || e.Attempts != want {
+					t.Errorf("%s: %+v, want %d attempts", method, e, want)
+				}
+			})
 		}
 	}
 }
 
 func TestSwitchingProtocolsDoesNotHang(t *testing.T) {
-	done := make(chan struct{})
-	base := raw(t, func(_ int, c net.Conn) {
-		if readRequest(c) == nil {
+	synctest.Test(t, func(t *testing.T) {
+		session := piped(t, Config{}, func(c net.Conn) {
+			_ = readRequest(c)
 			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
 			_, _ = io.Copy(io.Discard, c) // until the client closes
-			close(done)
+		})
+		resp, err := session.Do(t.Context(), Request{Method: "GET", Path: "/"})
+		if err != nil || resp.Status != 101 || len(resp.Body) != 0 {
+			t.Errorf("%+v, %v", resp, err)
 		}
 	})
-	resp, err := testSession(t, base, Config{}).Do(t.Context(), Request{Method: "GET", Path: "/"})
-	if err != nil || resp.Status != 101 || len(resp.Body) != 0 {
-		t.Errorf("%+v, %v", resp, err)
-	}
-	<-done
 }
 
 func TestHugeHeader(t *testing.T) {
@@ -309,52 +291,32 @@ func tlsSession(t *testing.T, s *httptest.Server, cfg Config) *Session {
 
 func TestRetriedStatuses(t *testing.T) {
 	for _, status := range []int{429, 502, 503, 504, 500, 501, 401, 404, 408} {
-		for _, r := range []Request{{Method: "GET"}, {Method: "HEAD"}, {Method: "PUT"}, {Method: "DELETE"}, {Method: "POST"}, {Method: "PATCH"}, {Method: "OPTIONS"}, {Method: "POST", Idempotent: true}} {
-			t.Run(fmt.Sprintf("%d %s %v", status, r.Method, r.Idempotent), func(t *testing.T) {
-				t.Parallel()
-				var tries atomic.Int32
-				var bodies sync.Map
-				s := serve(t, func(w http.ResponseWriter, req *http.Request) {
-					b, _ := io.ReadAll(req.Body)
-					bodies.Store(string(b), true)
-					if tries.Add(1) == 1 {
-						w.WriteHeader(status)
-						fmt.Fprint(w, "first")
+		for _, tt := range []struct {
+			method             string
+			marked, idempotent bool
+		}{
+			{"GET", false, true}, {"HEAD", false, true}, {"PUT", false, true}, {"DELETE", false, true}, {"POST", true, true},
+			{"POST", false, false}, {"PATCH", false, false}, {"OPTIONS", false, false},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				var bodies []string
+				f := fakeFleet(t, 1, Config{}, func(r *http.Request) (*http.Response, error) {
+					b, _ := io.ReadAll(r.Body)
+					if bodies = append(bodies, string(b)); len(bodies) == 1 {
+						return answer(status, "first"), nil
 					}
+					return answer(200, ""), nil
 				})
-				r.Path, r.Body = "/", []byte("same body")
-				resp, err := testSession(t, s.URL, Config{}).Do(t.Context(), r)
-				if err != nil {
-					t.Fatal(err)
+				resp, err := f.Sessions()[0].Do(t.Context(), Request{Method: tt.method, Path: "/", Body: []byte("same body"), Idempotent: tt.marked})
+				want, wantBodies := status, []string{"same body"}
+				if tt.idempotent && (status == 429 || status >= 502) {
+					want, wantBodies = 200, []string{"same body", "same body"}
 				}
-				retried := status == 429 || status >= 502
-				again := retried && (r.Idempotent || r.Method != "POST" && r.Method != "PATCH" && r.Method != "OPTIONS")
-				want, wantTries := status, 1
-				if again {
-					want, wantTries = 200, 2
+				if err != nil || resp.Status != want || resp.Attempts != len(wantBodies) || !slices.Equal(bodies, wantBodies) {
+					t.Errorf("%s, answered %d: %+v, %v after sending %q; want %d", tt.method, status, resp, err, bodies, want)
 				}
-				if resp.Status != want || resp.Attempts != wantTries || int(tries.Load()) != wantTries {
-					t.Errorf("status %d after %d tries (%d seen), want %d after %d", resp.Status, resp.Attempts, tries.Load(), want, wantTries)
-				}
-				bodies.Range(func(b, _ any) bool {
-					if b != "same body" {
-						t.Errorf("a try had body %q", b)
-					}
-					return true
-				})
 			})
 		}
-	}
-}
-
-func TestLastAnswerSurvivesRetries(t *testing.T) {
-	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(503)
-		fmt.Fprint(w, `{"code":"platform_unavailable"}`)
-	})
-	resp, err := testSession(t, s.URL, Config{Retries: 1}).Do(t.Context(), Request{Method: "GET", Path: "/"})
-	if err != nil || resp.Status != 503 || resp.Attempts != 2 || !strings.Contains(string(resp.Body), "platform_unavailable") {
-		t.Errorf("%+v, %v", resp, err)
 	}
 }
 
@@ -370,132 +332,130 @@ func refusedAddress(t *testing.T) string {
 }
 
 func TestPostIsRetriedWhenRefused(t *testing.T) {
-	_, err := testSession(t, "http://"+refusedAddress(t), Config{Retries: 1}).Do(t.Context(), Request{Method: "POST", Path: "/x?token=hidden&plain", Body: []byte("b")})
-	e := transportError(t, err)
-	if e.Kind != FailureRefused || e.Attempts != 2 || e.Sent || e.Hint == "" {
-		t.Errorf("%+v, want 2 tries of which none was sent", e)
-	}
-	if text := e.Error(); strings.Contains(text, "hidden") || strings.Contains(text, "plain") || !strings.Contains(text, "/x?token=…&…") || !strings.Contains(text, "2 tries") {
-		t.Errorf("%q", text)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		session := testSession(t, "http://localhost", Config{Retries: 1})
+		session.fleet.own.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		}
+		_, err := session.Do(t.Context(), Request{Method: "POST", Path: "/x?token=hidden&plain", Body: []byte("b")})
+		e := transportError(t, err)
+		if e.Kind != FailureRefused || e.Attempts != 2 || e.Sent || e.Hint == "" {
+			t.Errorf("%+v, want 2 attempts of which none was sent", e)
+		}
+		if text := e.Error(); strings.Contains(text, "hidden") || strings.Contains(text, "plain") || !strings.Contains(text, "/x?token=…&…") || !strings.Contains(text, "2 attempts") {
+			t.Errorf("%q", text)
+		}
+	})
 }
 
 // A server that hangs up after it read the request may have acted on it.
 func TestPostIsNotRetriedOnceSent(t *testing.T) {
-	var tries atomic.Int32
-	base := raw(t, func(_ int, c net.Conn) {
-		if readRequest(c) == nil {
-			tries.Add(1)
-		}
-	})
 	for _, tt := range []struct {
 		r    Request
-		want int
+		want int32
 	}{
 		{Request{Method: "POST", Body: []byte("b")}, 1},
 		{Request{Method: "POST"}, 1},
 		{Request{Method: "POST", Idempotent: true}, 2},
 		{Request{Method: "GET"}, 2},
 	} {
-		tries.Store(0)
-		tt.r.Path = "/"
-		_, err := testSession(t, base, Config{Retries: 1}).Do(t.Context(), tt.r)
-		if e := transportError(t, err); e.Kind != FailureBroken || !e.Sent || e.Attempts != tt.want || int(tries.Load()) != tt.want {
-			t.Errorf("%s: %+v, the server saw %d, want %d", tt.r.Method, e, tries.Load(), tt.want)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			var seen atomic.Int32
+			session := piped(t, Config{Retries: 1}, func(c net.Conn) {
+				if readRequest(c) == nil {
+					seen.Add(1)
+				}
+			})
+			tt.r.Path = "/"
+			_, err := session.Do(t.Context(), tt.r)
+			if e := transportError(t, err); e.Kind != FailureBroken || !e.Sent || int32(e.Attempts) != tt.want || seen.Load() != tt.want {
+				t.Errorf("%s: %+v, the server saw %d, want %d", tt.r.Method, e, seen.Load(), tt.want)
+			}
+		})
 	}
 }
 
 // The same when the connection was used before: what the transport does by
 // itself then must not send a POST twice either.
 func TestPostIsNotRetriedOnAReusedConnection(t *testing.T) {
-	var posts atomic.Int32
-	base := raw(t, func(_ int, c net.Conn) {
-		in := bufio.NewReader(c)
-		for {
-			r, err := http.ReadRequest(in)
-			if err != nil {
-				return
+	synctest.Test(t, func(t *testing.T) {
+		var posts atomic.Int32
+		session := piped(t, Config{}, func(c net.Conn) {
+			in := bufio.NewReader(c)
+			for {
+				r, err := http.ReadRequest(in)
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, r.Body)
+				if r.Method == "POST" {
+					posts.Add(1)
+					return
+				}
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 			}
-			_, _ = io.Copy(io.Discard, r.Body)
-			if r.Method == "POST" {
-				posts.Add(1)
-				return
-			}
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		})
+		if _, err := session.Do(t.Context(), Request{Method: "GET", Path: "/"}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := session.Do(t.Context(), Request{Method: "POST", Path: "/", Body: []byte("b")})
+		if e := transportError(t, err); !e.Sent || e.Attempts != 1 || posts.Load() != 1 {
+			t.Errorf("%+v; the server saw %d POSTs", e, posts.Load())
 		}
 	})
-	session := testSession(t, base, Config{Retries: 3})
-	if _, err := session.Do(t.Context(), Request{Method: "GET", Path: "/"}); err != nil {
-		t.Fatal(err)
-	}
-	_, err := session.Do(t.Context(), Request{Method: "POST", Path: "/", Body: []byte("b")})
-	if e := transportError(t, err); !e.Sent || e.Attempts != 1 || posts.Load() != 1 {
-		t.Errorf("%+v; the server saw %d POSTs", e, posts.Load())
-	}
 }
 
 // A connection that the server closed while it idled is no failure: nothing was
 // sent on it, so a new one is taken, for a POST too.
 func TestIdleConnectionClosedByServer(t *testing.T) {
-	base := raw(t, func(_ int, c net.Conn) {
-		if readRequest(c) == nil {
+	synctest.Test(t, func(t *testing.T) {
+		session := piped(t, Config{}, func(c net.Conn) {
+			_ = readRequest(c)
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		})
+		for range 5 {
+			resp, err := session.Do(t.Context(), Request{Method: "POST", Path: "/", Body: []byte("b")})
+			if err != nil || resp.Attempts != 1 {
+				t.Fatal(resp, err)
+			}
+			synctest.Wait()
 		}
 	})
-	session := testSession(t, base, Config{Retries: 3})
-	for range 5 {
-		if _, err := session.Do(t.Context(), Request{Method: "DELETE", Path: "/", Body: []byte("b")}); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
-func TestTimeouts(t *testing.T) {
-	tests := map[string]struct {
-		talk   func(n int, c net.Conn)
-		status int
-		cause  string
-	}{
-		"no answer": {func(_ int, c net.Conn) { _, _ = io.Copy(io.Discard, c) }, 0, "no answer within 300ms"},
-		"slow drip": {func(_ int, c net.Conn) {
+func TestSlowBodyTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		session := piped(t, Config{Retries: 1}, func(c net.Conn) {
 			_ = readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-			for {
-				if _, err := io.WriteString(c, "x"); err != nil {
-					return
-				}
-				time.Sleep(time.Millisecond)
-			}
-		}, 200, "answered 200, but its body did not end within 300ms"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			var conns atomic.Int32
-			base := raw(t, func(n int, c net.Conn) { conns.Add(1); tt.talk(n, c) })
-			_, err := testSession(t, base, Config{RequestTimeout: 300 * time.Millisecond, Retries: 1}).Do(t.Context(), Request{Method: "GET", Path: "/"})
-			e := transportError(t, err)
-			if e.Kind != FailureTimeout || e.Status != tt.status || e.Attempts != 2 || e.Cause != tt.cause || conns.Load() != 2 {
-				t.Errorf("%+v over %d connections", e, conns.Load())
+			_, err := io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+			for err == nil {
+				_, err = io.WriteString(c, "x")
+				time.Sleep(time.Second)
 			}
 		})
-	}
+		_, err := session.Do(t.Context(), Request{Method: "GET", Path: "/"})
+		if e := transportError(t, err); e.Kind != FailureTimeout || e.Status != 200 || e.Attempts != 2 || e.Cause != "answered 200, but its body did not end within 10s" {
+			t.Errorf("%+v", e)
+		}
+	})
 }
 
 func TestCancelReturnsAtOnce(t *testing.T) {
-	asked := make(chan struct{})
-	base := raw(t, func(_ int, c net.Conn) { _ = readRequest(c); close(asked); _, _ = io.Copy(io.Discard, c) })
-	ctx, cancel := context.WithCancelCause(t.Context())
-	reason := errors.New("the run was cancelled")
-	go func() { <-asked; cancel(reason) }()
-	_, err := testSession(t, base, Config{}).Do(ctx, Request{Method: "GET", Path: "/"})
-	if e := transportError(t, err); e.Kind != FailureStopped || !errors.Is(err, reason) || e.Attempts != 1 {
-		t.Errorf("%+v", e)
-	}
-	_, err = testSession(t, base, Config{}).Do(ctx, Request{Method: "GET", Path: "/"})
-	if e := transportError(t, err); e.Kind != FailureStopped || e.Attempts != 0 || e.Sent {
-		t.Errorf("%+v", e)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		session := piped(t, Config{}, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+		ctx, cancel := context.WithCancelCause(t.Context())
+		reason := errors.New("the run was cancelled")
+		time.AfterFunc(time.Second, func() { cancel(reason) })
+		began := time.Now()
+		_, err := session.Do(ctx, Request{Method: "GET", Path: "/"})
+		if e := transportError(t, err); e.Kind != FailureStopped || !errors.Is(err, reason) || e.Attempts != 1 || time.Since(began) != time.Second {
+			t.Errorf("%+v after %s", e, time.Since(began))
+		}
+		_, err = session.Do(ctx, Request{Method: "GET", Path: "/"})
+		if e := transportError(t, err); e.Kind != FailureStopped || e.Attempts != 0 || e.Sent {
+			t.Errorf("%+v", e)
+		}
+	})
 }
 
 func TestKindsOfFailure(t *testing.T) {
@@ -503,10 +463,12 @@ func TestKindsOfFailure(t *testing.T) {
 	tlsServer.Config.ErrorLog = log.New(io.Discard, "", 0)
 	defer tlsServer.Close()
 	plain := serve(t, func(http.ResponseWriter, *http.Request) {})
-	garbage := raw(t, func(_ int, c net.Conn) {
-		_ = readRequest(c)
-		_, _ = io.WriteString(c, "220 "+testToken+" ESMTP\x1b[31m\r\n")
-	})
+	garbage := func(t *testing.T) *Session {
+		return piped(t, Config{Retries: -1}, func(c net.Conn) {
+			_ = readRequest(c)
+			_, _ = io.WriteString(c, "220 "+testToken+" ESMTP\x1b[31m\r\n")
+		})
+	}
 	wrongName := func(t *testing.T) *Session {
 		roots := x509.NewCertPool()
 		roots.AddCert(tlsServer.Certificate())
@@ -525,7 +487,7 @@ func TestKindsOfFailure(t *testing.T) {
 		{"another host's certificate", wrongName, FailureTLS, "another host name"},
 		{"no TLS there", at(strings.Replace(plain.URL, "http:", "https:", 1)), FailureTLS, "scheme http"},
 		{"refused", at("https://" + refusedAddress(t)), FailureRefused, "nothing listens"},
-		{"not HTTP", at(garbage), FailureProtocol, "no web server"},
+		{"not HTTP", garbage, FailureProtocol, "not be a web server"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -541,6 +503,44 @@ func TestKindsOfFailure(t *testing.T) {
 	}
 }
 
+// A tenant may return another one's token, or any secret of the run.
+func TestTextsShowNoSecretOfTheRun(t *testing.T) {
+	const other, further = "tok-of-another", "registry-password"
+	f, err := New([]Tenant{
+		{URL: "https://a.example.com", Token: secret.New(testToken)}, {URL: "https://b.example.com", Token: secret.New(other)},
+	}, Config{Retries: -1, Secrets: []secret.Value{secret.New(further)}, Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+		return nil, errors.New("malformed HTTP: " + testToken + " " + other + " " + further)
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Sessions()[0].Do(t.Context(), Request{Method: "GET", Path: "/" + other})
+	if text := fmt.Sprintf("%+v", *transportError(t, err)); strings.Contains(text, other) || strings.Contains(text, further) {
+		t.Error(text)
+	}
+	r := f.Sessions()[1].rolloutOf(answerOf(`{"git_sha":"`+further+`"}`), WaitOptions{VersionField: "git_sha"})
+	if strings.Contains(r.Detail, further) || !strings.Contains(r.Detail, secret.Mask) {
+		t.Errorf("%+v", r)
+	}
+	if got := f.Sessions()[0].Redactor().Redact(other + further); got != secret.Mask+secret.Mask {
+		t.Errorf("a session's redactor leaves %q", got)
+	}
+	hex := Tenant{URL: "https://a.example.com", Token: secret.New("c0ffee00c0ffee")}
+	f, err = New([]Tenant{hex}, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r = f.Sessions()[0].rolloutOf(answerOf(`{"git_sha":"c0ffee00c0ffee"}`), WaitOptions{VersionField: "git_sha", Commit: newSHA})
+	if r.State != report.UnknownCommit || r.Version != "" || strings.Contains(r.Detail, "c0ffee") {
+		t.Errorf("a token that looks like a commit: %+v", r)
+	}
+}
+
+// answerOf is a whole answer with status 200.
+func answerOf(body string) *Response {
+	return &Response{Status: 200, Body: []byte(body), Complete: true}
+}
+
 func TestOldTLSIsRefused(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
 	s.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
@@ -553,16 +553,12 @@ func TestOldTLSIsRefused(t *testing.T) {
 	}
 }
 
-// connections counts what a server accepts.
-type connections struct{ opened, open, most, running, busiest atomic.Int32 }
+// connections counts what a server accepts and answers.
+type connections struct{ opened, running, busiest, total atomic.Int32 }
 
 func (c *connections) state(_ net.Conn, s http.ConnState) {
-	switch s {
-	case http.StateNew:
+	if s == http.StateNew {
 		c.opened.Add(1)
-		raise(&c.most, c.open.Add(1))
-	case http.StateClosed, http.StateHijacked:
-		c.open.Add(-1)
 	}
 }
 
@@ -590,10 +586,8 @@ func burst(t *testing.T, s *Session, n int) {
 	all.Wait()
 }
 
-// A handler that answers only when as many requests as may run at once are
-// there, at the latest.
 func TestAtMostEightAtATime(t *testing.T) {
-	const eight = 8 // the contract's number, whatever the code says
+	const eight = 8 // what users are told, whatever the code says
 	for _, proto := range []string{"http", "https", "http2"} {
 		t.Run(proto, func(t *testing.T) {
 			var c connections
@@ -602,22 +596,22 @@ func TestAtMostEightAtATime(t *testing.T) {
 				n := c.running.Add(1)
 				defer c.running.Add(-1)
 				raise(&c.busiest, n)
-				if n == eight {
-					select {
-					case <-full:
-					default:
-						close(full)
-					}
+				if c.total.Add(1) == eight {
+					close(full)
 				}
 				<-full // so all eight are needed before any is answered
 			}))
 			s.Config.ConnState = c.state
+			limit := int32(eight)
 			var session *Session
-			if proto == "http" {
+			switch proto {
+			case "http":
 				s.Start()
 				session = testSession(t, s.URL, Config{})
-			} else {
-				s.EnableHTTP2 = proto == "http2"
+			case "http2":
+				s.EnableHTTP2, limit = true, 1
+				fallthrough
+			default:
 				s.StartTLS()
 				session = tlsSession(t, s, Config{})
 			}
@@ -625,10 +619,6 @@ func TestAtMostEightAtATime(t *testing.T) {
 			burst(t, session, 30)
 			if got := c.busiest.Load(); got != eight {
 				t.Errorf("%d requests at a time, want %d", got, eight)
-			}
-			limit := int32(eight)
-			if proto == "http2" {
-				limit = 1
 			}
 			if got := c.opened.Load(); got > limit {
 				t.Errorf("%d connections for 30 requests, want at most %d", got, limit)
@@ -641,7 +631,7 @@ func TestConnectionIsReused(t *testing.T) {
 	var c connections
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c.running.Add(1)%2 == 0 {
-			w.WriteHeader(http.StatusBadGateway) // a try that gives up must not cost the connection
+			w.WriteHeader(http.StatusBadGateway) // an attempt that gives up must not cost the connection
 		}
 		fmt.Fprint(w, strings.Repeat("x", 100_000))
 	}))
@@ -687,19 +677,20 @@ func TestProxy(t *testing.T) {
 
 // With fewer descriptors than requests, fewer run at once and none fails.
 func TestFewFileDescriptors(t *testing.T) {
-	var c connections
-	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		raise(&c.busiest, c.running.Add(1))
-		time.Sleep(time.Millisecond)
-		c.running.Add(-1)
-	}))
-	defer s.Close()
-	session := testSession(t, s.URL, Config{})
-	session.fleet.sockets = make(chan struct{}, 2)
-	burst(t, session, 20)
-	if got := c.busiest.Load(); got > 2 {
-		t.Errorf("%d requests at a time, want at most 2", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var c connections
+		f := fakeFleet(t, 1, Config{}, func(*http.Request) (*http.Response, error) {
+			raise(&c.busiest, c.running.Add(1))
+			time.Sleep(time.Second)
+			c.running.Add(-1)
+			return answer(200, ""), nil
+		})
+		f.sockets = make(chan struct{}, 2)
+		burst(t, f.Sessions()[0], 20)
+		if got := c.busiest.Load(); got != 2 {
+			t.Errorf("%d requests at a time, want 2", got)
+		}
+	})
 }
 
 func TestSocketsWithin(t *testing.T) {
@@ -708,39 +699,6 @@ func TestSocketsWithin(t *testing.T) {
 			t.Errorf("%d files: %d sockets, want %d", files, got, want)
 		}
 	}
-}
-
-func BenchmarkDo(b *testing.B) {
-	answer := []byte(`{"subsystems":{"scheduler":{"seconds_ago":3}}}`)
-	bench := func(b *testing.B, cfg Config, base string) {
-		f, err := New([]Tenant{{URL: base, Token: secret.New(testToken)}}, cfg)
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer f.Close()
-		s := f.Sessions()[0]
-		ctx := context.Background()
-		if err := s.Enter(ctx); err != nil {
-			b.Fatal(err)
-		}
-		defer s.Leave()
-		b.ReportAllocs()
-		for b.Loop() {
-			if resp, err := s.Do(ctx, Request{Method: "GET", Path: "/admin/liveness"}); err != nil || resp.Status != 200 {
-				b.Fatal(resp, err)
-			}
-		}
-	}
-	b.Run("overhead", func(b *testing.B) {
-		bench(b, Config{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(answer)), ContentLength: int64(len(answer)), Request: r}, nil
-		})}, "https://tenant.example.com")
-	})
-	b.Run("loopback", func(b *testing.B) {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(answer) }))
-		defer s.Close()
-		bench(b, Config{}, s.URL)
-	})
 }
 
 // A roundTripper is a function as a transport.

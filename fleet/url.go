@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
 )
 
 // parseBase returns the base URL of a tenant in its one form: scheme and host
@@ -16,15 +18,15 @@ func parseBase(raw string, allowHTTP bool) (*url.URL, string) {
 		return nil, "missing"
 	}
 	if !isVisible(raw) {
-		return nil, "holds a blank, a control or a non-ASCII character; write a host of another script in its xn-- form"
+		return nil, "contains a space, a control or a non-ASCII character; write an internationalised host in its xn-- form"
 	}
 	if strings.Contains(raw, "#") {
 		return nil, "has a fragment (#); give the base URL alone"
 	}
-	// The parser's own error quotes the URL.
+	// The error of url.Parse quotes the URL.
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, "is no URL; write https://host or https://host:port"
+		return nil, "is not a URL; write https://host or https://host:port"
 	}
 	if problem := baseProblem(u, allowHTTP); problem != "" {
 		return nil, problem
@@ -49,7 +51,7 @@ func baseProblem(u *url.URL, allowHTTP bool) string {
 	case u.Opaque != "" || u.Hostname() == "":
 		return "has no host"
 	case u.User != nil:
-		return "has credentials in it; the token belongs into admin-tokens (or `token`)"
+		return "contains credentials; give the token separately"
 	case u.RawQuery != "" || u.ForceQuery:
 		return "has a query (?); give the base URL alone"
 	case !validHost(u.Hostname()):
@@ -60,8 +62,8 @@ func baseProblem(u *url.URL, allowHTTP bool) string {
 			return "has a malformed port"
 		}
 	}
-	if u.Scheme == "http" && !allowHTTP && !isLoopback(u.Hostname()) {
-		return "is plain http to a host that is not loopback, which would show the token to the network; use https, or set allow-http"
+	if u.Scheme == "http" && !allowHTTP && !web.IsLoopback(u.Hostname()) {
+		return "is plain http to a host that is not loopback, which would show the token to the network; use https, or allow plain http"
 	}
 	return ""
 }
@@ -79,17 +81,6 @@ func validHost(host string) bool {
 		}
 	}
 	return len(host) <= 254
-}
-
-// isLoopback reports whether a request to host can't leave the machine. Other
-// spellings of loopback addresses, and names under .localhost, depend on the
-// resolver and don't count.
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback()
 }
 
 // defaultPorts of the schemes that a tenant may have.

@@ -1,23 +1,27 @@
 package forge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
 
+	"github.com/hashicorp/go-retryablehttp"
+
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
-	"git.moleculesai.app/molecule-ai/canary-verify/promote"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
 // Config says which forge and repository a [Client] talks to.
 type Config struct {
-	// API is the base address, as GITHUB_API_URL has it on both forges.
+	// API is the base URL of the API, as runners of both forges give it in
+	// GITHUB_API_URL.
 	API        string
 	Repository string // "owner/name"
 	Token      secret.Value
@@ -39,64 +43,65 @@ type Client struct {
 	token     secret.Value
 	redact    *secret.Redactor
 	userAgent string
-	transport http.RoundTripper
+	http      *retryablehttp.Client
 	// comparing is held while commits are compared, so that nobody asks twice.
 	comparing chan struct{}
-	relations map[[2]string]promote.Relation // of this run; guarded by comparing
+	relations map[[2]report.Commit]report.Relation // of this run; guarded by comparing
 }
 
 // ownerAndName is what both forges take for a repository's full name.
 var ownerAndName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$`)
 
-// New checks the configuration and makes no request. The error joins one error
-// for each fault.
+// New checks the configuration and makes no request. The error joins one
+// [*report.InvalidError] for each problem, of the fields "API", "Repository" and
+// "Token".
 func New(c Config) (*Client, error) {
-	base, err := parseAPI(c.API)
-	faults := []error{err}
+	var errs []error
+	invalid := func(field string, missing bool, problem string) {
+		errs = append(errs, &report.InvalidError{Field: field, Missing: missing, Problem: problem})
+	}
+	base, problem := parseAPI(c.API)
+	if problem != "" {
+		invalid("API", c.API == "", problem)
+	}
 	owner, repo, _ := strings.Cut(c.Repository, "/")
 	if !ownerAndName.MatchString(c.Repository) || isDots(owner) || isDots(repo) {
-		faults = append(faults, fmt.Errorf("repository: %q is not owner/name", untrusted.Line(c.Repository, 80)))
+		invalid("Repository", c.Repository == "", fmt.Sprintf("%q is not owner/name", untrusted.Line(c.Repository, 80)))
 	}
 	if c.Token.IsZero() || strings.ContainsFunc(c.Token.Reveal(), func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		faults = append(faults, errors.New("github-token: it is empty, or holds a character that no header can carry"))
+		invalid("Token", c.Token.IsZero(), "is empty, or contains a character that cannot be sent in a header")
 	}
-	if err := errors.Join(faults...); err != nil {
-		return nil, err
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
-	client := &Client{
-		gitea: c.Gitea || strings.HasSuffix(base.Path, "/api/v1"), repo: base.JoinPath("repos", owner, repo),
-		token: c.Token, redact: secret.NewRedactor(c.Token), userAgent: c.UserAgent, transport: c.Transport,
-		comparing: make(chan struct{}, 1), relations: map[[2]string]promote.Relation{},
+	if c.Transport == nil {
+		c.Transport = web.Transport(c.Proxy)
 	}
-	if client.userAgent == "" {
-		client.userAgent = "canary-verify"
-	}
-	if client.transport == nil {
-		client.transport = ownTransport(c.Proxy)
-	}
-	return client, nil
+	return &Client{
+		repo: base.JoinPath("repos", owner, repo), gitea: c.Gitea || strings.HasSuffix(base.Path, "/api/v1"),
+		token: c.Token, redact: secret.NewRedactor(c.Token), userAgent: cmp.Or(c.UserAgent, "canary-verify"),
+		http: web.Client(c.Transport, web.Policy{
+			Retries: retries, Lowest: backoffMin, Highest: backoffMax, Attempt: attemptTimeout, Again: again,
+		}),
+		comparing: make(chan struct{}, 1), relations: map[[2]report.Commit]report.Relation{},
+	}, nil
 }
 
 func isDots(s string) bool { return strings.Trim(s, ".") == "" }
 
 // parseAPI takes https, and http to this machine alone: the token goes there.
-func parseAPI(raw string) (*url.URL, error) {
+func parseAPI(raw string) (base *url.URL, problem string) {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.Opaque != "":
-		return nil, errors.New("GITHUB_API_URL: it is no address of the web; it looks like https://api.github.com or https://host/api/v1")
+		return nil, "is not a URL; it looks like https://api.github.com or https://host/api/v1"
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("GITHUB_API_URL: it holds credentials, a query or a fragment")
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return nil, errors.New("GITHUB_API_URL: plain http to another machine would show the token to the network; use https")
+		return nil, "contains credentials, a query or a fragment"
+	case u.Scheme == "http" && !web.IsLoopback(u.Hostname()):
+		return nil, "plain http to another machine would show the token to the network; use https"
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
-	return u, nil
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
+	return u, ""
 }
 
 // name is what people call the forge.
@@ -123,19 +128,18 @@ type Status struct {
 	State       State
 	Context     string // whose status it is, for example "canary-verify/latest"
 	Description string // for people; cut at 140 characters, as GitHub demands
-	TargetURL   string // of the run; left out when it is no address of the web
+	TargetURL   string // of the run; left out when it is not an http or https URL
 }
 
 // maxDescription is how many characters GitHub takes.
 const maxDescription = 140
 
-// SetStatus sets the status of a commit of 7 to 40 hex digits. Setting the same
-// again is harmless, so that it is retried.
-func (c *Client) SetStatus(ctx context.Context, sha string, s Status) error {
-	call := call{what: "set the commit status", needs: statusesWrite, method: http.MethodPost}
-	ctx, cancel := context.WithTimeout(ctx, budget)
+// SetStatus sets the status of a commit. It is retried, since setting the same
+// again is harmless. The error is a [*RequestError] where a request failed.
+func (c *Client) SetStatus(ctx context.Context, sha report.Commit, s Status) error {
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	full, err := c.resolve(ctx, sha)
+	whole, err := c.resolve(ctx, sha)
 	if err != nil {
 		return err
 	}
@@ -146,70 +150,37 @@ func (c *Client) SetStatus(ctx context.Context, sha string, s Status) error {
 	if target := webAddress(s.TargetURL); target != "" {
 		body["target_url"] = target
 	}
-	call.path, call.body, call.again = []string{"statuses", full}, body, true
-	_, err = c.do(ctx, call)
+	_, err = c.do(ctx, call{what: "set the commit status", needs: statusesWrite, path: []string{"statuses", string(whole)}, body: body})
 	return err
 }
 
-var (
-	commitForm = regexp.MustCompile(`^[0-9a-f]{7,40}$`)
-	fullForm   = regexp.MustCompile(`^[0-9a-f]{40}$`)
-)
-
-// resolve finds all 40 digits of a commit.
-func (c *Client) resolve(ctx context.Context, sha string) (string, error) {
-	sha = strings.ToLower(sha)
-	if fullForm.MatchString(sha) {
+// resolve finds all digits of a commit.
+func (c *Client) resolve(ctx context.Context, commit report.Commit) (report.Commit, error) {
+	sha, err := report.ParseCommit(string(commit))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", c.name(), err)
+	}
+	if sha.Whole() {
 		return sha, nil
 	}
-	if !commitForm.MatchString(sha) {
-		return "", fmt.Errorf("%s: %q is not a commit of 7 to 40 hex digits", c.name(), untrusted.Line(sha, 80))
-	}
-	call := call{what: "look up the commit " + sha, needs: contentsRead, method: http.MethodGet, path: []string{"commits", sha}, again: true}
+	call := call{what: "look up the commit " + string(sha), needs: contentsRead, path: []string{"commits", string(sha)}}
 	if c.gitea {
-		call.path = []string{"git", "commits", sha}
+		call.path = []string{"git", "commits", string(sha)}
 		call.query = url.Values{"stat": {"false"}, "verification": {"false"}, "files": {"false"}}
 	}
 	answer, err := c.do(ctx, call)
 	if err != nil {
 		return "", err
 	}
-	full := strings.ToLower(field(answer, "sha"))
-	if !fullForm.MatchString(full) || !strings.HasPrefix(full, sha) {
-		return "", fmt.Errorf("%s: look up the commit %s: the answer names no such commit", c.name(), sha)
+	whole, err := report.ParseCommit(field(answer, "sha"))
+	if err != nil || !whole.Whole() || !whole.Same(sha) {
+		return "", fmt.Errorf("%s: %s: the answer shows another commit, or none", c.name(), call.what)
 	}
-	return full, nil
+	return whole, nil
 }
 
-// CreateIssue opens an issue and returns its address. Body is Markdown whose
-// foreign parts the caller has escaped. Labels are names; on a Gitea those that
-// the repository doesn't have are left out. It is not retried once it was sent.
-func (c *Client) CreateIssue(ctx context.Context, title, body string, labels []string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, budget)
-	defer cancel()
-	content := map[string]any{"title": untrusted.Line(c.redact.Redact(title), 200), "body": untrusted.Text(c.redact.Redact(body), maxIssue)}
-	if len(labels) > 0 {
-		content["labels"] = labels
-	}
-	if len(labels) > 0 && c.gitea {
-		ids, err := c.labelIDs(ctx, labels)
-		if err != nil {
-			return "", err
-		}
-		content["labels"] = ids
-	}
-	answer, err := c.do(ctx, call{what: "open an issue", needs: issuesWrite, method: http.MethodPost, path: []string{"issues"}, body: content})
-	if err != nil {
-		return "", err
-	}
-	return webAddress(field(answer, "html_url")), nil
-}
-
-// maxIssue is how many characters of an issue's body are sent; GitHub takes 65,536.
-const maxIssue = 60000
-
-// webAddress returns an absolute http or https address without credentials, and
-// "" for anything else.
+// webAddress returns an absolute http or https URL without credentials, and "" for
+// anything else.
 func webAddress(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(s) > 2000 {

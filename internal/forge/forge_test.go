@@ -13,7 +13,7 @@ import (
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/forge"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/forge/forgetest"
-	"git.moleculesai.app/molecule-ai/canary-verify/promote"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
@@ -29,7 +29,7 @@ const (
 // world is a forge with a short history: first ← second, first ← side, orphan.
 func world(gitea bool) *forgetest.Forge {
 	f := &forgetest.Forge{Gitea: gitea, Repository: "molecule/core", Token: token,
-		Rights: []forgetest.Right{forgetest.ReadContents, forgetest.WriteStatuses, forgetest.WriteIssues}}
+		Rights: []forgetest.Right{forgetest.ReadContents, forgetest.WriteStatuses}}
 	f.Commit(first)
 	f.Commit(second, first)
 	f.Commit(side, first)
@@ -59,7 +59,7 @@ func TestSetStatus(t *testing.T) {
 	both(t, func(t *testing.T, f *forgetest.Forge) {
 		want := forgetest.Status{SHA: second, State: "failure", Context: "canary-verify/latest",
 			Description: "red: canary-pm: liveness", TargetURL: "https://forge.example.com/runs/1"}
-		for _, sha := range []string{second, second[:7], strings.ToUpper(second)} {
+		for _, sha := range []report.Commit{second, report.Commit(second[:7]), upper(second)} {
 			err := client(t, f).SetStatus(t.Context(), sha, forge.Status{State: forge.Failure, Context: want.Context,
 				Description: want.Description, TargetURL: want.TargetURL})
 			if err != nil {
@@ -100,15 +100,13 @@ func TestErrorsNameThePermission(t *testing.T) {
 		githubN, giteaN int
 	}{
 		{"status without the right", func(f *forgetest.Forge) { f.Rights = nil }, setStatus(second), "statuses: write", "write:repository", 403, 403},
-		{"status on an unknown commit", nothing, setStatus(unknown), "doesn't know", "doesn't know", 422, 500},
+		{"status on an unknown commit", nothing, setStatus(unknown), "doesn't know the commit", "doesn't know the commit", 422, 500},
 		{"a wrong token", func(f *forgetest.Forge) { f.Token = "another" }, setStatus(second), "not valid any more", "write:repository", 401, 401},
 		{"a repository out of sight", func(f *forgetest.Forge) { f.Repository = "other/one" }, setStatus(second), "statuses: write", "write:repository", 404, 404},
 		{"compare without the right", func(f *forgetest.Forge) { f.Rights = nil }, compare(first, second), "contents: read", "read:repository", 403, 403},
-		{"an issue without the right", func(f *forgetest.Forge) { f.Rights = nil }, openIssue, "issues: write", "write:issue", 403, 403},
-		{"an issue where there are none", func(f *forgetest.Forge) { f.NoIssues = true }, openIssue, "has no issues", "has no issues", 410, 410},
 		{"a redirect", func(f *forgetest.Forge) {
 			f.Fault = forgetest.Answer(307, "", "Location", "https://evil.example/")
-		}, setStatus(second), "must not follow", "must not follow", 307, 307},
+		}, setStatus(second), "are not followed", "are not followed", 307, 307},
 	} {
 		both(t, func(t *testing.T, f *forgetest.Forge) {
 			c := client(t, f)
@@ -132,31 +130,28 @@ func TestErrorsNameThePermission(t *testing.T) {
 	}
 }
 
+func upper(c report.Commit) report.Commit { return report.Commit(strings.ToUpper(string(c))) }
+
 func nothing(*forgetest.Forge) {}
 
-func setStatus(sha string) func(*forge.Client) error {
+func setStatus(sha report.Commit) func(*forge.Client) error {
 	return func(c *forge.Client) error {
 		return c.SetStatus(context.Background(), sha, forge.Status{State: forge.Success, Context: "canary-verify/latest"})
 	}
 }
 
-func compare(base, next string) func(*forge.Client) error {
+func compare(base, next report.Commit) func(*forge.Client) error {
 	return func(c *forge.Client) error { _, err := c.Compare(context.Background(), base, next); return err }
-}
-
-func openIssue(c *forge.Client) error {
-	_, err := c.CreateIssue(context.Background(), "title", "body", nil)
-	return err
 }
 
 func TestCompare(t *testing.T) {
 	for _, tc := range []struct {
-		base, next string
-		want       promote.Relation
+		base, next report.Commit
+		want       report.Relation
 	}{
-		{first, second, promote.Ahead}, {second, first, promote.Behind}, {second, side, promote.Diverged},
-		{first, orphan, promote.Diverged}, {second, second, promote.Same}, {second[:7], second, promote.Same},
-		{first[:7], second[:8], promote.Ahead}, {strings.ToUpper(second), first, promote.Behind},
+		{first, second, report.Ahead}, {second, first, report.Behind}, {second, side, report.Diverged},
+		{first, orphan, report.Diverged}, {second, second, report.Identical}, {report.Commit(second[:7]), second, report.Identical},
+		{report.Commit(first[:7]), report.Commit(second[:8]), report.Ahead}, {upper(second), first, report.Behind},
 	} {
 		both(t, func(t *testing.T, f *forgetest.Forge) {
 			got, err := client(t, f).Compare(t.Context(), tc.base, tc.next)
@@ -181,21 +176,21 @@ func TestCompareUnknown(t *testing.T) {
 	} {
 		both(t, func(t *testing.T, f *forgetest.Forge) {
 			change(f)
-			if got, err := client(t, f).Compare(t.Context(), first, second); got != promote.UnknownRelation || err == nil {
+			if got, err := client(t, f).Compare(t.Context(), first, second); got != report.UnknownRelation || err == nil {
 				t.Errorf("%s: Compare = %v, %v", name, got, err)
 			}
 		})
 	}
 	both(t, func(t *testing.T, f *forgetest.Forge) {
-		for _, pair := range [][2]string{{first, unknown}, {unknown, first}, {"--all", first}, {first, "main"}, {"", first}} {
-			if got, err := client(t, f).Compare(t.Context(), pair[0], pair[1]); got != promote.UnknownRelation || err == nil {
+		for _, pair := range [][2]report.Commit{{first, unknown}, {unknown, first}, {"--all", first}, {first, "main"}, {"", first}} {
+			if got, err := client(t, f).Compare(t.Context(), pair[0], pair[1]); got != report.UnknownRelation || err == nil {
 				t.Errorf("Compare(%q, %q) = %v, %v", pair[0], pair[1], got, err)
 			}
 		}
 	})
 	old := world(true)
 	old.IgnoreNot = true
-	if got, err := client(t, old).Compare(t.Context(), first, second); got != promote.UnknownRelation || err == nil {
+	if got, err := client(t, old).Compare(t.Context(), first, second); got != report.UnknownRelation || err == nil {
 		t.Errorf("a Gitea that ignores `not`: %v, %v", got, err)
 	}
 }
@@ -206,39 +201,14 @@ func TestCompareAsksOnce(t *testing.T) {
 		var wait sync.WaitGroup
 		for range 8 {
 			wait.Go(func() {
-				if got, err := c.Compare(t.Context(), first, second); got != promote.Ahead || err != nil {
+				if got, err := c.Compare(t.Context(), first, second); got != report.Ahead || err != nil {
 					t.Errorf("Compare = %v, %v", got, err)
 				}
 			})
 		}
 		wait.Wait()
-		want := map[bool]int{false: 1, true: 2}[f.Gitea]
-		if got := f.Requests(); len(got) != want {
+		if got := f.Requests(); len(got) > 2 { // Gitea is asked both ways
 			t.Errorf("asked %d times: %v", len(got), got)
-		}
-	})
-}
-
-func TestCreateIssue(t *testing.T) {
-	both(t, func(t *testing.T, f *forgetest.Forge) {
-		for i := range 60 {
-			f.Labels = append(f.Labels, "other-"+string(rune('a'+i%26))+strings.Repeat("x", i))
-		}
-		f.Labels = append(f.Labels, "Incident")
-		labels := []string{"incident"}
-		if f.Gitea {
-			labels = append(labels, "not there")
-		}
-		url, err := client(t, f).CreateIssue(t.Context(), "Rolled back\n"+token, "# Post-mortem\n\ntext "+token, labels)
-		if err != nil || url != "https://forge.example.com/molecule/core/issues/1" {
-			t.Fatalf("CreateIssue = %q, %v", url, err)
-		}
-		issue := f.Issues()[0]
-		if strings.Contains(issue.Title+issue.Body, token) || issue.Body != "# Post-mortem\n\ntext ***" || issue.Title != "Rolled back ***" {
-			t.Errorf("issue is %+v", issue)
-		}
-		if len(issue.Labels) != 1 || !strings.EqualFold(issue.Labels[0], "incident") {
-			t.Errorf("labels are %v", issue.Labels)
 		}
 	})
 }
@@ -276,17 +246,6 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// An issue must not be opened twice because the answer was lost.
-func TestIssueIsNotSentTwice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := world(false)
-		f.Fault = func(w http.ResponseWriter, r *http.Request) bool { w.WriteHeader(502); return true }
-		if err := openIssue(client(t, f)); err == nil || len(f.Requests()) != 1 {
-			t.Errorf("%v after %v", err, f.Requests())
-		}
-	})
-}
-
 func TestCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := world(false)
@@ -322,11 +281,27 @@ func TestTokenStaysHome(t *testing.T) {
 	if err := setStatus(second)(c); err != nil {
 		t.Error(err)
 	}
-	server.Close()
-	if err := setStatus(second)(c); err == nil || strings.Contains(err.Error(), "/repos/") {
-		t.Errorf("a forge that is gone: %v", err)
-	}
 }
+
+// Why there was no answer is shown without the address.
+func TestNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := forge.New(forge.Config{API: "https://api.github.com", Repository: "molecule/core", Token: secret.New(token),
+			Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("refused " + token) })})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = setStatus(second)(c)
+		var failed *forge.RequestError
+		if !errors.As(err, &failed) || failed.Status != 0 || !strings.HasSuffix(err.Error(), "no answer: refused ***") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestHostileAnswers(t *testing.T) {
 	hostile := `{"message":"::error::x\n##[error]\u001b[31m` + token + `\u202e` + strings.Repeat("y", 100000) + `"}`
@@ -337,15 +312,11 @@ func TestHostileAnswers(t *testing.T) {
 			t.Errorf("%q", text)
 		}
 		f.Fault = forgetest.Answer(200, `{"sha":"`+unknown+`"}`)
-		if err := setStatus(second[:7])(client(t, f)); err == nil {
+		if err := setStatus(report.Commit(second[:7]))(client(t, f)); err == nil {
 			t.Error("another commit was taken for the short sha")
 		}
-		f.Fault = forgetest.Answer(201, `{"html_url":"javascript:alert(1)"}`)
-		if url, err := client(t, f).CreateIssue(t.Context(), "t", "b", nil); url != "" || err != nil {
-			t.Errorf("%q, %v", url, err)
-		}
 		f.Fault = forgetest.Answer(200, `{"a":`+strings.Repeat("[", 1<<20))
-		if got, err := client(t, f).Compare(t.Context(), first, second); got != promote.UnknownRelation || err == nil {
+		if got, err := client(t, f).Compare(t.Context(), first, second); got != report.UnknownRelation || err == nil {
 			t.Errorf("%v, %v", got, err)
 		}
 	})
@@ -356,21 +327,22 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := forge.New(good); err != nil {
 		t.Fatal(err)
 	}
-	for name, change := range map[string]func(c *forge.Config){
-		"GITHUB_API_URL: it is no":      func(c *forge.Config) { c.API = "" },
-		"GITHUB_API_URL: it is no ad":   func(c *forge.Config) { c.API = "ftp://x" },
-		"GITHUB_API_URL: plain http":    func(c *forge.Config) { c.API = "http://forge.example.com/api/v1" },
-		"GITHUB_API_URL: it holds":      func(c *forge.Config) { c.API = "https://user:" + token + "@host/api/v1" },
-		"repository: ":                  func(c *forge.Config) { c.Repository = "molecule/core/../../admin" },
-		`repository: "molecule/.."`:     func(c *forge.Config) { c.Repository = "molecule/.." },
-		"github-token: it is empty":     func(c *forge.Config) { c.Token = secret.Value{} },
-		"github-token: it is empty, or": func(c *forge.Config) { c.Token = secret.New("with\nbreak" + token) },
+	for want, change := range map[string]func(c *forge.Config){
+		"API: is not a URL":                func(c *forge.Config) { c.API = "" },
+		"API: is not a URL; it looks like": func(c *forge.Config) { c.API = "ftp://x" },
+		"API: plain http":                  func(c *forge.Config) { c.API = "http://forge.example.com/api/v1" },
+		"API: contains credentials":        func(c *forge.Config) { c.API = "https://user:" + token + "@host/api/v1" },
+		"Repository: ":                     func(c *forge.Config) { c.Repository = "molecule/core/../../admin" },
+		`Repository: "molecule/.."`:        func(c *forge.Config) { c.Repository = "molecule/.." },
+		"Token: is empty":                  func(c *forge.Config) { c.Token = secret.Value{} },
+		"Token: is empty, or":              func(c *forge.Config) { c.Token = secret.New("with\nbreak" + token) },
 	} {
 		c := good
 		change(&c)
 		_, err := forge.New(c)
-		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), token) {
-			t.Errorf("%s: %v", name, err)
+		var invalid *report.InvalidError
+		if !errors.As(err, &invalid) || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), token) {
+			t.Errorf("%s: %v", want, err)
 		}
 	}
 	for _, api := range []string{"http://127.0.0.1:3000/api/v1", "http://[::1]:3000/api/v1/", "http://localhost/api/v1"} {
@@ -396,10 +368,10 @@ func FuzzAnswer(f *testing.F) {
 			w.Fault = forgetest.Answer(status, string(body))
 			c := client(t, w)
 			relation, err := c.Compare(t.Context(), first, second)
-			if (relation == promote.UnknownRelation) != (err != nil) {
+			if (relation == report.UnknownRelation) != (err != nil) {
 				t.Errorf("Compare = %v, %v", relation, err)
 			}
-			err = setStatus(second[:7])(c)
+			err = setStatus(report.Commit(second[:7]))(c)
 			if err != nil && (strings.ContainsAny(err.Error(), "\n\x1b") || len(err.Error()) > 4000) {
 				t.Errorf("%q", err)
 			}

@@ -24,7 +24,6 @@ type Right int
 const (
 	ReadContents Right = iota
 	WriteStatuses
-	WriteIssues
 )
 
 // A Status is one that was set on a commit.
@@ -34,12 +33,6 @@ type Status struct {
 	TargetURL   string `json:"target_url"`
 	Description string `json:"description"`
 	Context     string `json:"context"`
-}
-
-// An Issue is one that was opened.
-type Issue struct {
-	Title, Body string
-	Labels      []string
 }
 
 // A Fault answers in the place of the forge. It reports whether it did.
@@ -52,9 +45,7 @@ type Forge struct {
 	Repository string // "owner/name"
 	Token      string
 	Rights     []Right
-	Labels     []string // of the repository; on a Gitea the first has id 1
-	NoIssues   bool     // issues are switched off
-	Fault      Fault    // nil: none
+	Fault      Fault // nil: none
 	// IgnoreNot leaves out what a Gitea before 1.20 doesn't know.
 	IgnoreNot bool
 
@@ -62,7 +53,6 @@ type Forge struct {
 	parents  map[string][]string
 	order    []string // of the commits, oldest first
 	statuses []Status
-	issues   []Issue
 	requests []string
 }
 
@@ -82,13 +72,6 @@ func (f *Forge) Statuses() []Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.statuses)
-}
-
-// Issues returns every issue that was opened.
-func (f *Forge) Issues() []Issue {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.issues)
 }
 
 // Requests returns method and path of every request.
@@ -188,8 +171,6 @@ func (f *Forge) github(w http.ResponseWriter, r *http.Request, path string) {
 		}
 	case "GET compare":
 		f.githubCompare(w, rest)
-	case "POST issues":
-		f.issue(w, r)
 	default:
 		fail(w, http.StatusNotFound, "Not Found")
 	}
@@ -251,10 +232,6 @@ func (f *Forge) gitea(w http.ResponseWriter, r *http.Request, path string) {
 		}
 	case "GET commits":
 		f.giteaCommits(w, r, rest)
-	case "GET labels":
-		f.giteaLabels(w, r)
-	case "POST issues":
-		f.issue(w, r)
 	default:
 		fail(w, http.StatusNotFound, "The target couldn't be found.")
 	}
@@ -301,65 +278,6 @@ func (f *Forge) giteaCommits(w http.ResponseWriter, r *http.Request, rest string
 		}
 	}
 	reply(w, http.StatusOK, list)
-}
-
-func (f *Forge) giteaLabels(w http.ResponseWriter, r *http.Request) {
-	page, _ := strconv.Atoi(r.URL.Query().Get("page"))
-	limit, _ := strconv.Atoi(r.URL.Query().Get("limit"))
-	limit = min(max(limit, 1), 50)
-	list := []map[string]any{}
-	for i, name := range f.Labels {
-		if i/limit == max(page, 1)-1 {
-			list = append(list, map[string]any{"id": i + 1, "name": name})
-		}
-	}
-	reply(w, http.StatusOK, list)
-}
-
-// issue takes labels as names on GitHub and as ids on Gitea.
-func (f *Forge) issue(w http.ResponseWriter, r *http.Request) {
-	if !f.may(w, WriteIssues) {
-		return
-	}
-	if f.NoIssues {
-		fail(w, http.StatusGone, "Issues are disabled for this repo")
-		return
-	}
-	var body struct {
-		Title  string            `json:"title"`
-		Body   string            `json:"body"`
-		Labels []json.RawMessage `json:"labels"`
-	}
-	if json.NewDecoder(r.Body).Decode(&body) != nil || body.Title == "" {
-		fail(w, http.StatusUnprocessableEntity, "Validation Failed")
-		return
-	}
-	labels := make([]string, 0, len(body.Labels))
-	for _, raw := range body.Labels {
-		label, ok := f.label(raw)
-		if !ok {
-			fail(w, http.StatusUnprocessableEntity, "json: cannot unmarshal labels")
-			return
-		}
-		labels = append(labels, label)
-	}
-	f.issues = append(f.issues, Issue{Title: body.Title, Body: body.Body, Labels: labels})
-	reply(w, http.StatusCreated, map[string]any{
-		"id": 99, "html_url": fmt.Sprintf("https://forge.example.com/%s/issues/%d", f.Repository, len(f.issues)),
-	})
-}
-
-func (f *Forge) label(raw json.RawMessage) (string, bool) {
-	if !f.Gitea {
-		var name string
-		err := json.Unmarshal(raw, &name)
-		return name, err == nil
-	}
-	var id int
-	if json.Unmarshal(raw, &id) != nil || id < 1 || id > len(f.Labels) {
-		return "", false
-	}
-	return f.Labels[id-1], true
 }
 
 // expand finds the one commit with this beginning; "" when there is none.
