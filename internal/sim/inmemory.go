@@ -70,6 +70,7 @@ func (t inMemory) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	in := req.Clone(req.Context())
 	in.RequestURI, in.Host = req.URL.RequestURI(), req.URL.Host
+	in.URL.Scheme, in.URL.Host = "", "" // as a server sees it
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
