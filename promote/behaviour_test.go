@@ -8,13 +8,17 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // expectRefusal fails unless err is a refusal by the rule.
-func expectRefusal(t *testing.T, err error, rule string) {
+func expectRefusal(t *testing.T, err error, rule Rule) {
 	t.Helper()
 	var refused *RefusedError
 	if !errors.As(err, &refused) || refused.Rule != rule {
@@ -35,36 +39,50 @@ func expectOpen(t *testing.T, err error, want string) {
 func TestMissingSourceIsRefused(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{})
 	plan, err := w.promoter().Resolve(t.Context(), "ddddddd", ForVerify)
-	expectRefusal(t, err, ruleMissing)
-	if plan == nil || plan.Images[0].Previous == "" || !strings.Contains(err.Error(), apps[0]) || !strings.Contains(err.Error(), apps[1]) {
+	expectRefusal(t, err, RuleMissing)
+	if plan.Candidate != nil || plan.Images[0].Previous == "" || !strings.Contains(err.Error(), apps[0]) || !strings.Contains(err.Error(), apps[1]) {
 		t.Errorf("%+v, %v", plan, err)
 	}
 }
 
-func TestSHAs(t *testing.T) {
+func TestCommits(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{})
-	for _, sha := range []string{"", "short", "zzzzzzz", newSHA + "0"} {
-		if plan, err := w.promoter().Resolve(t.Context(), sha, ForVerify); err == nil || plan == nil {
-			t.Errorf("%q is taken", sha)
+	whole := func(c *Config) { c.SourceTag = "{full-sha}" }
+	var invalid *report.InvalidError
+	for _, sha := range []report.Commit{"", "short", "zzzzzzz", "4c1d56e"} {
+		if found, err := w.promoter(whole).Resolve(t.Context(), sha, ForVerify); !errors.As(err, &invalid) || invalid.Field != "SHA" || found.Candidate != nil || len(found.Images) != 2 {
+			t.Errorf("%q: %v", sha, err)
 		}
 	}
-	if _, err := w.promoter(func(c *Config) { c.SourceTag = "{full-sha}" }).Resolve(t.Context(), newSHA[:7], ForVerify); err == nil {
-		t.Error("a short sha is taken for {full-sha}")
+	if err := (Config{}).CheckCommit("4c1d56e"); err != nil {
+		t.Error(err)
 	}
 	if n := len(w.Requests()); n > 0 {
 		t.Errorf("%d requests", n)
 	}
-	w.must(strings.ToUpper(newSHA[:12]))
+	w.must(newSHA[:12])
 }
 
-func TestContradictingRevisionIsRefusedEvenByForce(t *testing.T) {
+// TestLongCommit is of a repository that uses SHA-256.
+func TestLongCommit(t *testing.T) {
+	w := newWorld(t, sim.RegistryConfig{Referrers: true})
+	long := newSHA + strings.Repeat("a", 24)
+	w.publish(sim.Build{SHA: long, Tag: long, Created: built[newSHA]})
+	r := w.must(long, func(c *Config) { c.SourceTag = "{full-sha}" })
+	w.same("latest", long)
+	if rec := w.newest(apps[0], r.Images[0].Digest); rec == nil || rec.SHA != report.Commit(long) {
+		t.Errorf("%+v", rec)
+	}
+}
+
+func TestWrongRevisionIsRefusedEvenByForce(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{})
 	w.publish(sim.Build{SHA: topSHA, Tag: "staging-4c1d56e"})
 	_, err := w.promoter(func(c *Config) { c.Force = "I insist" }).Resolve(t.Context(), newSHA, ForVerify)
-	expectRefusal(t, err, ruleRevision)
+	expectRefusal(t, err, RuleRevision)
 }
 
-func TestIndexTellsThroughItsFirstChild(t *testing.T) {
+func TestIndexIsReadThroughItsFirstChild(t *testing.T) {
 	for _, docker := range []bool{true, false} {
 		w := newWorld(t, sim.RegistryConfig{CheckBlobs: true})
 		digests := w.publish(sim.Build{SHA: newSHA, Tag: "staging-4c1d56e", Index: true, Docker: docker})
@@ -73,7 +91,7 @@ func TestIndexTellsThroughItsFirstChild(t *testing.T) {
 			t.Errorf("docker=%t: %+v", docker, plan.Images[0])
 		}
 		for i, app := range apps {
-			if now := w.Digest(app, "latest"); now != digests[app] || plan.Images[i].Digest != now {
+			if now := w.digest(app, "latest"); string(now) != digests[app] || plan.Images[i].Digest != now {
 				t.Errorf("docker=%t: %s is at %s, want %s", docker, app, now, digests[app])
 			}
 			if a, b := w.Manifest(app, "latest"), w.Manifest(app, "staging-4c1d56e"); string(a) != string(b) {
@@ -87,38 +105,37 @@ func TestBackwardsIsRefusedAndForceIsRecorded(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{Referrers: true})
 	w.must(topSHA)
 	_, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
-	expectRefusal(t, err, ruleBackwards)
+	expectRefusal(t, err, RuleBackwards)
 	plan := w.must(newSHA, func(c *Config) { c.Force = "9e77a10 eats invoices" })
 	w.same("latest", "staging-4c1d56e")
 	if len(plan.Warnings) != 2 || !strings.Contains(plan.Warnings[0], "forced") {
 		t.Errorf("%q", plan.Warnings)
 	}
-	newest, err := w.repository(apps[0]).newest(t.Context(), plan.Images[0].Digest)
-	if err != nil || newest == nil || !strings.Contains(newest.Reason, "9e77a10 eats invoices") {
-		t.Errorf("%+v, %v", newest, err)
+	if newest := w.newest(apps[0], plan.Images[0].Digest); newest == nil || !strings.Contains(newest.Reason, "9e77a10 eats invoices") {
+		t.Errorf("%+v", newest)
 	}
 }
 
-// A forgeStub tells relations from a table.
-type forgeStub map[string]Relation
+// A forgeStub knows relations from a table.
+type forgeStub map[string]report.Relation
 
-func (f forgeStub) Compare(_ context.Context, base, next string) (Relation, error) {
-	if r, found := f[short(base)+" "+short(next)]; found {
+func (f forgeStub) Compare(_ context.Context, base, next report.Commit) (report.Relation, error) {
+	if r, found := f[base.Short()+" "+next.Short()]; found {
 		return r, nil
 	}
-	return UnknownRelation, errors.New("the forge is down")
+	return report.UnknownRelation, errors.New("the forge is down")
 }
 
 func TestAncestryDecides(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		forge forgeStub
-		rule  string
+		rule  Rule
 		warns bool
 	}{
-		{"ancestor, though created later", forgeStub{"1f0c7be 4c1d56e": Behind}, ruleBackwards, false},
-		{"descendant", forgeStub{"1f0c7be 4c1d56e": Ahead}, "", false},
-		{"unknown", forgeStub{"1f0c7be 4c1d56e": UnknownRelation}, "", true},
+		{"ancestor, though created later", forgeStub{"1f0c7be 4c1d56e": report.Behind}, RuleBackwards, false},
+		{"descendant", forgeStub{"1f0c7be 4c1d56e": report.Ahead}, "", false},
+		{"unknown", forgeStub{"1f0c7be 4c1d56e": report.UnknownRelation}, "", true},
 		{"down", forgeStub{}, "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -149,25 +166,24 @@ func TestUnlabelledTargetIsKnownByItsRecord(t *testing.T) {
 
 func TestPromoteWantsGreenOnEveryImage(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{Referrers: true})
-	_, err := w.carry(t.Context(), w.promoter(), newSHA, ForPromote)
-	expectRefusal(t, err, ruleGreen)
+	_, err := carry(t.Context(), w.promoter(), newSHA, ForPromote)
+	expectRefusal(t, err, RuleNotGreen)
 	w.must(newSHA)
 	w.reject(newSHA)
-	_, err = w.carry(t.Context(), w.promoter(), newSHA, ForPromote)
-	expectRefusal(t, err, ruleGreen)
+	_, err = carry(t.Context(), w.promoter(), newSHA, ForPromote)
+	expectRefusal(t, err, RuleNotGreen)
 	w.must(newSHA) // judged again, green
 	w.must(topSHA)
 	if _, err := w.promoter().Rollback(t.Context(), newSHA, ""); err != nil {
 		t.Fatal(err)
 	}
-	plan, err := w.carry(t.Context(), w.promoter(func(c *Config) { c.Force = "it was fine" }), topSHA, ForPromote)
+	plan, err := carry(t.Context(), w.promoter(func(c *Config) { c.Force = "it was fine" }), topSHA, ForPromote)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.same("latest", "staging-9e77a10")
-	newest, err := w.repository(apps[0]).newest(t.Context(), plan.Images[0].Digest)
-	if err != nil || newest.Event != PromotedBy || !strings.Contains(newest.Reason, "it was fine") {
-		t.Errorf("%+v, %v", newest, err)
+	if newest := w.newest(apps[0], plan.Images[0].Digest); newest.Event != report.EventPromoted || !strings.Contains(newest.Reason, "it was fine") {
+		t.Errorf("%+v", newest)
 	}
 }
 
@@ -182,12 +198,12 @@ func TestConfirmFindsWhatMoved(t *testing.T) {
 			}
 			w.publish(sim.Build{SHA: topSHA, Tag: tag, Images: apps[1:]})
 			w.ResetLog()
-			expectOpen(t, p.Confirm(t.Context(), plan), tag)
-			expectOpen(t, p.Promote(t.Context(), plan, green), "run again")
+			expectOpen(t, plan.Candidate.Confirm(t.Context()), tag)
+			expectOpen(t, plan.Candidate.Promote(t.Context(), green), "run again")
 			if w.Count(http.MethodPut, http.MethodPost, http.MethodDelete) > 0 {
 				t.Error("something was written:\n" + w.list())
 			}
-			if w.Digest(apps[0], "latest") != plan.Images[0].Previous {
+			if w.digest(apps[0], "latest") != plan.Images[0].Previous {
 				t.Error("the other image was moved")
 			}
 		})
@@ -200,14 +216,14 @@ func TestMovedBetweenConfirmAndMove(t *testing.T) {
 	p := w.promoter()
 	plan, err := p.Resolve(t.Context(), newSHA, ForVerify)
 	if err == nil {
-		err = p.Confirm(t.Context(), plan)
+		err = plan.Candidate.Confirm(t.Context())
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.publish(sim.Build{SHA: topSHA, Tag: "latest", Images: apps[1:]})
-	expectOpen(t, p.Promote(t.Context(), plan, green), "somebody else")
-	if w.Digest(apps[0], "latest") != plan.Images[0].Previous || w.Digest(apps[1], "latest") != w.Digest(apps[1], "staging-9e77a10") {
+	expectOpen(t, plan.Candidate.Promote(t.Context(), green), "somebody else")
+	if w.digest(apps[0], "latest") != plan.Images[0].Previous || w.Digest(apps[1], "latest") != w.Digest(apps[1], "staging-9e77a10") {
 		t.Error("something was moved")
 	}
 }
@@ -221,15 +237,15 @@ func TestDryRunWritesNothing(t *testing.T) {
 			dry := func(c *Config) { c.DryRun, c.CanaryTag = true, "canary" }
 			plan := w.must(topSHA, dry)
 			p := w.promoter(dry)
-			p.Reject(t.Context(), plan, green)
+			plan.candidate.Reject(t.Context(), green)
 			result, err := p.Rollback(t.Context(), "", "just looking")
-			if err != nil || result.ToSHA != oldSHA || result.Plan.Images[0].State != Unchanged {
+			if err != nil || result.Rollback.ToSHA != oldSHA || result.Images[0].State != report.Unchanged {
 				t.Errorf("%+v, %v", result, err)
 			}
 			if n := w.Count(http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete); n > 0 {
 				t.Errorf("%d writes:\n%s", n, w.list())
 			}
-			if plan.Images[0].State != Unchanged || plan.Images[0].Now != plan.Images[0].Previous || plan.Canary.State != canaryUntouched {
+			if plan.Images[0].State != report.Unchanged || plan.Images[0].Now != plan.Images[0].Previous || plan.Canary.State != report.CanaryUntouched {
 				t.Errorf("%+v", plan)
 			}
 			w.same("latest", "staging-4c1d56e")
@@ -251,15 +267,13 @@ func TestPreflightSeesWhatIsMissing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, err := parseManifest("", w.Manifest(apps[1], tt.tag))
+			m, err := registry.ParseManifest("", w.Manifest(apps[1], tt.tag))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := w.repository(apps[1]).untag(t.Context(), m.content.Manifests[1].Digest.String()); err != nil {
-				t.Fatal(err)
-			}
+			w.remove(apps[1], m.Content.Manifests[1].Digest.String())
 			var failed *MoveError
-			if err := p.Preflight(t.Context(), plan); !errors.As(err, &failed) || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), apps[1]) {
+			if err := plan.Candidate.Preflight(t.Context()); !errors.As(err, &failed) || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), apps[1]) {
 				t.Errorf("%v", err)
 			}
 		})
@@ -272,7 +286,7 @@ func TestPreflightSeesWhatIsMissing(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Inject(sim.Injection{Method: http.MethodHead, Do: sim.Status(503)})
-		expectOpen(t, p.Preflight(t.Context(), plan), "503")
+		expectOpen(t, plan.Candidate.Preflight(t.Context()), "503")
 	})
 }
 
@@ -282,26 +296,21 @@ func TestCanaryTag(t *testing.T) {
 	p := w.promoter(withCanary)
 	plan, err := p.Resolve(t.Context(), newSHA, ForVerify)
 	if err == nil {
-		err = p.MoveCanary(t.Context(), plan)
+		err = plan.Candidate.MoveCanary(t.Context())
 	}
-	if err != nil || plan.Canary.State != canaryMoved {
-		t.Fatal(err, plan.Canary)
+	if err != nil || plan.Candidate.Canary().State != report.CanaryMoved {
+		t.Fatal(err, plan.Candidate.Canary())
 	}
 	w.same("canary", "staging-4c1d56e")
 	w.same("latest", "staging-1f0c7be")
-	if err := p.RestoreCanary(t.Context(), plan); err != nil || plan.Canary.State != canaryRestored {
-		t.Error(err, plan.Canary)
+	if err := plan.Candidate.RestoreCanary(t.Context()); err != nil || plan.Candidate.Canary().State != report.CanaryRestored {
+		t.Error(err, plan.Candidate.Canary())
 	}
 	if w.Digest(apps[0], "canary") != w.Digest(apps[0], "staging-1f0c7be") || w.Digest(apps[1], "canary") != "" {
 		t.Errorf("canary is at %v", w.at("canary"))
 	}
-	if err := p.RestoreCanary(t.Context(), plan); err != nil || plan.Canary.State != canaryRestored {
-		t.Error("a second time:", err, plan.Canary)
-	}
-	for _, other := range []*Plan{nil, {}, {Canary: CanaryPlan{Tag: "canary"}}} {
-		if err := p.RestoreCanary(t.Context(), other); err != nil {
-			t.Error(err)
-		}
+	if err := plan.Candidate.RestoreCanary(t.Context()); err != nil || plan.Candidate.Canary().State != report.CanaryRestored {
+		t.Error("a second time:", err, plan.Candidate.Canary())
 	}
 }
 
@@ -315,11 +324,11 @@ func TestCanaryTagThatFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.MoveCanary(t.Context(), plan); err == nil || !strings.Contains(err.Error(), "403") {
+	if err := plan.Candidate.MoveCanary(t.Context()); err == nil || !strings.Contains(err.Error(), "403") {
 		t.Errorf("%v", err)
 	}
-	if now := w.at("canary"); !slices.Equal(now, before) || plan.Canary.State != canaryRestored {
-		t.Errorf("%v, %+v", now, plan.Canary)
+	if now := w.at("canary"); !slices.Equal(now, before) || plan.Candidate.Canary().State != report.CanaryRestored {
+		t.Errorf("%v, %+v", now, plan.Candidate.Canary())
 	}
 }
 
@@ -327,26 +336,24 @@ func TestRollbackToACommit(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		ahead func(w *world)
-		sha   string
+		sha   report.Commit
 		force string
 		to    string // tag; "" is refused
-		rule  string
+		rule  Rule
 	}{
 		{"verified before", nil, newSHA, "", "staging-4c1d56e", ""},
-		{"by seven digits", nil, newSHA[:7], "", "staging-4c1d56e", ""},
+		{"by seven digits", nil, "4c1d56e", "", "staging-4c1d56e", ""},
 		{"in production before records began", nil, oldSHA, "", "staging-1f0c7be", ""},
-		{"never heard of", nil, "ddddddd", "", "", ruleUnknown},
-		{"never heard of, forced", nil, "ddddddd", "I insist", "", ruleUnknown},
-		{"rejected", func(w *world) { w.reject(newSHA) }, newSHA, "", "", ruleGreen},
+		{"never heard of", nil, "ddddddd", "", "", RuleUnknownCommit},
+		{"never heard of, forced", nil, "ddddddd", "I insist", "", RuleUnknownCommit},
+		{"rejected", func(w *world) { w.reject(newSHA) }, newSHA, "", "", RuleNotGreen},
 		{"rejected, forced", func(w *world) { w.reject(newSHA) }, newSHA, "it was a flaky check", "staging-4c1d56e", ""},
-		{"built but never verified", func(w *world) { w.publish(sim.Build{SHA: thirdSHA, Tag: "staging-0000aaa"}) }, thirdSHA, "", "", ruleUnknown},
+		{"built but never verified", func(w *world) { w.publish(sim.Build{SHA: thirdSHA, Tag: "staging-0000aaa"}) }, thirdSHA, "", "", RuleUnknownCommit},
 		{"never verified, forced", func(w *world) { w.publish(sim.Build{SHA: thirdSHA, Tag: "staging-0000aaa"}) }, thirdSHA, "anything but this", "staging-0000aaa", ""},
-		{"source tag of one image is another commit's", func(w *world) { w.publish(sim.Build{SHA: oldSHA, Tag: "staging-4c1d56e", Images: apps[1:]}) }, newSHA, "", "", ruleRevision},
+		{"source tag of one image is another commit's", func(w *world) { w.publish(sim.Build{SHA: oldSHA, Tag: "staging-4c1d56e", Images: apps[1:]}) }, newSHA, "", "", RuleRevision},
 		{"source tags deleted, found in the history", func(w *world) {
 			for _, app := range apps {
-				if err := w.repository(app).untag(w.t.Context(), "staging-4c1d56e"); err != nil {
-					w.t.Fatal(err)
-				}
+				w.remove(app, "staging-4c1d56e")
 			}
 			w.publish(sim.Build{SHA: newSHA, Tag: "copy"})
 		}, newSHA, "", "copy", ""},
@@ -373,7 +380,7 @@ func TestRollbackToACommit(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.same("latest", tt.to)
-			if result.FromSHA != topSHA || !strings.HasPrefix(result.ToSHA, tt.sha) || result.Left == nil || result.Left.SHA != topSHA {
+			if result.Rollback.FromSHA != topSHA || !result.Rollback.ToSHA.Same(tt.sha) || result.Rollback.LiveSince.IsZero() {
 				t.Errorf("%+v", result)
 			}
 		})
@@ -387,14 +394,12 @@ func TestRollbackLeavesWhatIsDamaged(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{Referrers: true})
 	w.publish(sim.Build{SHA: newSHA, Tag: "staging-4c1d56e", Index: true})
 	w.must(newSHA)
-	m, err := parseManifest("", w.Manifest(apps[0], "latest"))
+	m, err := registry.ParseManifest("", w.Manifest(apps[0], "latest"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, child := range m.content.Manifests {
-		if err := w.repository(apps[0]).untag(t.Context(), child.Digest.String()); err != nil {
-			t.Fatal(err)
-		}
+	for _, child := range m.Content.Manifests {
+		w.remove(apps[0], child.Digest.String())
 	}
 	result, err := w.promoter().Rollback(t.Context(), "", "")
 	if err != nil || len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], "no way back") {
@@ -409,12 +414,10 @@ func TestRollbackToWhatIsGone(t *testing.T) {
 	w.must(topSHA)
 	digest := w.Digest(apps[1], "staging-4c1d56e")
 	for _, ref := range []string{"staging-4c1d56e", digest} {
-		if err := w.repository(apps[1]).untag(t.Context(), ref); err != nil {
-			t.Fatal(err)
-		}
+		w.remove(apps[1], ref)
 	}
 	_, err := w.promoter().Rollback(t.Context(), newSHA, "")
-	expectRefusal(t, err, ruleUnknown)
+	expectRefusal(t, err, RuleUnknownCommit)
 	w.same("latest", "staging-9e77a10")
 }
 
@@ -424,7 +427,7 @@ func TestRollbackThatFailsHalfway(t *testing.T) {
 	w.Inject(sim.Injection{Method: http.MethodPut, Path: apps[1] + "/manifests/latest", Do: sim.Status(403)})
 	result, err := w.promoter().Rollback(t.Context(), "", "")
 	var failed *MoveError
-	if !errors.As(err, &failed) || result.Plan.Images[0].State != Restored || result.Plan.Images[1].State != Unchanged {
+	if !errors.As(err, &failed) || result.Images[0].State != report.Restored || result.Images[1].State != report.Unchanged {
 		t.Errorf("%v, %+v", err, result)
 	}
 	w.same("latest", "staging-4c1d56e")
@@ -438,23 +441,21 @@ func TestRollbackThatFailsHalfway(t *testing.T) {
 func TestRollbackWithoutRecords(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{})
 	_, err := w.promoter().Rollback(t.Context(), "", "")
-	expectRefusal(t, err, ruleUnknown)
+	expectRefusal(t, err, RuleUnknownCommit)
 }
 
 func TestHistoryShowsABrokenChain(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{Referrers: true})
 	w.must(newSHA)
 	w.must(topSHA)
-	if err := w.repository(apps[0]).untag(t.Context(), w.Digest(apps[0], "staging-1f0c7be")); err != nil {
-		t.Fatal(err)
-	}
+	w.remove(apps[0], w.Digest(apps[0], "staging-1f0c7be"))
 	history, err := w.promoter().History(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for _, h := range history {
-		got = append(got, fmt.Sprintf("%s %s %s %t %t", strings.TrimPrefix(h.Image, w.Host()+"/"), short(h.SHA), h.Event, h.Current, h.Broken != ""))
+		got = append(got, fmt.Sprintf("%s %s %s %t %t", strings.TrimPrefix(h.Image, w.Host()+"/"), h.SHA.Short(), h.Event, h.Current, h.Broken != ""))
 	}
 	want := []string{
 		"org/platform 9e77a10 verified true false", "org/platform 4c1d56e verified false false", "org/platform   false true",
@@ -479,7 +480,7 @@ func TestHistoryThereAndBack(t *testing.T) {
 	var got []string
 	for _, h := range history {
 		if strings.HasSuffix(h.Image, apps[0]) {
-			got = append(got, short(h.SHA))
+			got = append(got, h.SHA.Short())
 		}
 	}
 	if want := []string{"9e77a10", "4c1d56e", "9e77a10", "4c1d56e", "1f0c7be"}; !slices.Equal(got, want) {
@@ -498,25 +499,6 @@ func TestHistoryOfNothing(t *testing.T) {
 	}
 }
 
-// TestForeignPlan must not be carried out.
-func TestForeignPlan(t *testing.T) {
-	p := newWorld(t, sim.RegistryConfig{}).promoter(withCanary)
-	for name, plan := range map[string]*Plan{"nil": nil, "empty": {}, "made up": {SHA: newSHA, Images: []ImagePlan{{Digest: "sha256:0"}}}} {
-		for method, err := range map[string]error{
-			"Preflight": p.Preflight(t.Context(), plan), "Confirm": p.Confirm(t.Context(), plan),
-			"Prepare": p.Prepare(t.Context(), plan, green), "Promote": p.Promote(t.Context(), plan, green),
-		} {
-			if err == nil {
-				t.Errorf("%s takes a plan that is %s", method, name)
-			}
-		}
-		p.Reject(t.Context(), plan, green)
-	}
-	if err := p.MoveCanary(t.Context(), nil); err == nil {
-		t.Error("MoveCanary takes nil")
-	}
-}
-
 // TestGreenAgainAfterRed keeps the way back that the first green run recorded.
 func TestGreenAgainAfterRed(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{Referrers: true})
@@ -524,9 +506,8 @@ func TestGreenAgainAfterRed(t *testing.T) {
 	w.must(topSHA)
 	w.reject(topSHA)
 	plan := w.must(topSHA)
-	newest, err := w.repository(apps[0]).newest(t.Context(), plan.Images[0].Digest)
-	if err != nil || newest == nil || newest.Event != Verified || newest.Replaced != "" && newest.Replaced == newest.Digest {
-		t.Errorf("%+v, %v", newest, err)
+	if newest := w.newest(apps[0], plan.Images[0].Digest); newest == nil || newest.Event != report.EventVerified || newest.Replaced != "" && newest.Replaced == newest.Digest {
+		t.Errorf("%+v", newest)
 	}
 	if _, err := w.promoter().Rollback(t.Context(), "", ""); err != nil {
 		t.Fatal(err)
@@ -538,13 +519,11 @@ func TestGreenAgainAfterRed(t *testing.T) {
 func TestDamagedTargetDoesNotKeepAGoodOneOut(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{})
 	w.publish(sim.Build{SHA: oldSHA, Tag: "latest", Index: true})
-	m, err := parseManifest("", w.Manifest(apps[0], "latest"))
+	m, err := registry.ParseManifest("", w.Manifest(apps[0], "latest"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.repository(apps[0]).untag(t.Context(), m.content.Manifests[0].Digest.String()); err != nil {
-		t.Fatal(err)
-	}
+	w.remove(apps[0], m.Content.Manifests[0].Digest.String())
 	plan, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
 	if err != nil || len(plan.Warnings) == 0 || !strings.Contains(plan.Warnings[0], "damaged") {
 		t.Errorf("%v, %q", err, plan.Warnings)
@@ -553,33 +532,54 @@ func TestDamagedTargetDoesNotKeepAGoodOneOut(t *testing.T) {
 
 // TestOldConfirmationDoesNotCount has the source move after Confirm.
 func TestOldConfirmationDoesNotCount(t *testing.T) {
-	w := newWorld(t, sim.RegistryConfig{})
-	p := w.promoter()
-	plan, err := p.Resolve(t.Context(), newSHA, ForVerify)
-	if err == nil {
-		err = p.Confirm(t.Context(), plan)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sim.RegistryConfig{})
+		c := resolved(t, w.promoter())
+		if err := c.Confirm(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.publish(sim.Build{SHA: topSHA, Tag: "staging-4c1d56e"})
+		time.Sleep(confirmedFor + time.Second)
+		expectOpen(t, c.Promote(t.Context(), green), "staging-4c1d56e")
+		w.same("latest", "staging-1f0c7be")
+	})
+}
+
+// TestCandidateIsSafeToShare reads everything while everything changes; the race
+// detector judges.
+func TestCandidateIsSafeToShare(t *testing.T) {
+	w := newWorld(t, sim.RegistryConfig{Referrers: true})
+	c := resolved(t, w.promoter(withCanary))
+	reads := func() error {
+		for range 100 {
+			if c.Images()[0].Digest == "" || c.Canary().Tag == "" {
+				return errors.New("facts got lost")
+			}
+			c.Warnings()
+		}
+		return nil
 	}
-	if err != nil {
-		t.Fatal(err)
+	err := parallel.Together(reads, reads,
+		func() error { return c.MoveCanary(t.Context()) }, func() error { return c.Confirm(t.Context()) },
+		func() error { return c.Preflight(t.Context()) }, func() error { return c.Promote(t.Context(), green) },
+	)
+	if err != nil || !report.Everywhere(c.Images()) {
+		t.Errorf("%v, %+v", err, c.Images())
 	}
-	w.publish(sim.Build{SHA: topSHA, Tag: "staging-4c1d56e"})
-	p.t.fresh = 0
-	expectOpen(t, p.Promote(t.Context(), plan, green), "staging-4c1d56e")
-	w.same("latest", "staging-1f0c7be")
 }
 
 // TestStay picks the records of one stay behind a tag.
 func TestStay(t *testing.T) {
-	at := func(hours int, e Event, target, replaced string) *Record {
-		return &Record{Event: e, Time: built[oldSHA].Add(time.Duration(hours) * time.Hour), Target: target, Replaced: replaced, SHA: newSHA}
+	at := func(hours int, e report.Event, target string, replaced report.Digest) *report.Record {
+		return &report.Record{Event: e, Time: built[oldSHA].Add(time.Duration(hours) * time.Hour), Target: target, Replaced: replaced, SHA: newSHA}
 	}
-	recs := []*Record{
-		at(9, Verified, "latest", "ahead of a move that failed"), at(7, PromotedBy, "stable", "x"),
-		at(6, RolledBack, "latest", ""), at(5, Verified, "latest", "twin"), at(5, Verified, "latest", "a"), at(1, Verified, "latest", "b"),
+	recs := []*report.Record{
+		at(9, report.EventVerified, "latest", "ahead of a move that failed"), at(7, report.EventPromoted, "stable", "x"),
+		at(6, report.EventRolledBack, "latest", ""), at(5, report.EventVerified, "latest", "twin"), at(5, report.EventVerified, "latest", "a"), at(1, report.EventVerified, "latest", "b"),
 	}
-	visited := map[Record]bool{}
+	visited := map[report.Record]bool{}
 	bound := recs[2].Time
-	for _, want := range []string{"twin", "a", "b"} {
+	for _, want := range []report.Digest{"twin", "a", "b"} {
 		s := stay(recs, "latest", "d", bound, visited)
 		if s.arrival == nil || s.arrival.Replaced != want || s.newest != recs[0] {
 			t.Errorf("%+v, want the one that replaced %s", s.arrival, want)

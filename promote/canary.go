@@ -5,35 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-)
 
-// The states of a canary tag.
-const (
-	canaryUntouched = "untouched"
-	canaryMoved     = "moved"
-	canaryRestored  = "restored"
-	canaryUnknown   = "unknown"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // MoveCanary moves the canary tag of every image to the candidate, by the same
 // rules as the targets. Without a canary tag, and under dry-run, it does nothing.
-// After an error the tags are back where they were, or Plan.Canary says where
-// they are.
-func (p *Promoter) MoveCanary(ctx context.Context, plan *Plan) error {
-	if plan != nil && plan.Canary.Tag == "" || p.config.DryRun {
+// After an error the tags are back where they were, or [Candidate.Canary] says
+// where they are.
+func (c *Candidate) MoveCanary(ctx context.Context) error {
+	tag := c.p.config.CanaryTag
+	if tag == "" || c.p.config.DryRun {
 		return nil
 	}
-	if err := p.ready(plan); err != nil {
-		return err
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	moves := make([]*move, len(c.images))
+	for n, i := range c.images {
+		moves[n] = &move{repo: i.repository, tag: tag, from: i.canary, to: i.source, now: i.canary.DigestOrNone()}
 	}
-	moves := make([]*move, len(plan.Images))
-	for i, w := range plan.work.images {
-		moves[i] = &move{repo: w.repository, tag: plan.Canary.Tag, from: w.canary, to: w.source, now: digestOfManifest(w.canary)}
-	}
-	plan.work.canary = moves
-	plan.Canary.State = canaryUnknown // until it is known: a panic must not leave it forgotten
-	err := p.apply(ctx, moves)
-	plan.Canary.State, plan.Canary.Detail = canaryState(moves)
+	c.canary = moves
+	c.setCanary(report.CanaryUnknown, "") // until it is known: a panic must not leave it forgotten
+	err := apply(ctx, moves)
+	c.setCanary(canaryState(moves))
 	if err != nil {
 		return fmt.Errorf("the canary tag could not be moved: %w", err)
 	}
@@ -42,27 +36,33 @@ func (p *Promoter) MoveCanary(ctx context.Context, plan *Plan) error {
 
 // RestoreCanary puts the canary tag back where it was before MoveCanary; where
 // that was never begun it does nothing. A tag that pointed at the candidate
-// before, as after an interrupted run, is left there.
-func (p *Promoter) RestoreCanary(ctx context.Context, plan *Plan) error {
-	if plan == nil || plan.work == nil || plan.work.canary == nil {
+// before, as after an interrupted run, is not touched.
+func (c *Candidate) RestoreCanary(ctx context.Context) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.canary == nil {
 		return nil
 	}
-	moves := plan.work.canary
-	p.undo(ctx, moves)
-	plan.Canary.State, plan.Canary.Detail = canaryState(moves)
-	var faults []error
-	for _, m := range moves {
-		switch m.state {
-		case Promoted, UnknownTag:
-			faults = append(faults, fmt.Errorf("%s points at %s: %s", m.ref(), place(m), m.detail))
+	undo(ctx, c.canary)
+	c.setCanary(canaryState(c.canary))
+	var errs []error
+	for _, m := range c.canary {
+		if m.state == report.Promoted || m.state == report.UnknownState {
+			errs = append(errs, fmt.Errorf("%s points at %s: %s", m.ref(), m.place(), m.detail))
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
+}
+
+func (c *Candidate) setCanary(state report.CanaryState, detail string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.canaryState.State, c.canaryState.Detail = state, detail
 }
 
 // canaryState sums up the canary tags of all images.
-func canaryState(moves []*move) (state, detail string) {
-	count := map[State]int{}
+func canaryState(moves []*move) (state report.CanaryState, detail string) {
+	count := map[report.TagState]int{}
 	var details []string
 	for _, m := range moves {
 		count[m.state]++
@@ -72,14 +72,14 @@ func canaryState(moves []*move) (state, detail string) {
 	}
 	detail = strings.Join(details, "; ")
 	switch {
-	case count[UnknownTag] > 0:
-		return canaryUnknown, detail
-	case count[Promoted] > 0:
-		return canaryMoved, detail
-	case count[Restored] > 0:
-		return canaryRestored, detail
-	case count[Already] == len(moves):
-		return canaryMoved, "it pointed at the candidate before this run"
+	case count[report.UnknownState] > 0:
+		return report.CanaryUnknown, detail
+	case count[report.Promoted] > 0:
+		return report.CanaryMoved, detail
+	case count[report.Restored] > 0:
+		return report.CanaryRestored, detail
+	case count[report.Already] == len(moves):
+		return report.CanaryMoved, "it pointed at the candidate before this run"
 	}
-	return canaryUntouched, detail
+	return report.CanaryUntouched, detail
 }

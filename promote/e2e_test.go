@@ -36,6 +36,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // The programs under test. They are named by the environment, so that nothing
@@ -117,7 +119,7 @@ func startReal(t *testing.T, program, auth string) *realRegistry {
 			_ = conn.Close()
 			return r
 		}
-		if !pause(ctx, 20*time.Millisecond) {
+		if web.Pause(ctx, 20*time.Millisecond) != nil {
 			t.Fatalf("%s does not listen: %v", program, err)
 		}
 	}
@@ -261,15 +263,13 @@ func TestRealRegistries(t *testing.T) {
 }
 
 func realStory(t *testing.T, r *realRegistry) {
-	w := &world{t: t}
 	old := r.publish(t, sim.Build{SHA: oldSHA, Tag: "staging-1f0c7be,latest", Docker: true})
 	next := r.publish(t, sim.Build{SHA: newSHA, Tag: "staging-4c1d56e", Index: true})
 	top := r.publish(t, sim.Build{SHA: topSHA, Tag: "staging-9e77a10", Index: true, Docker: true})
 	shared := &http.Transport{MaxIdleConnsPerHost: 64}
 	defer shared.CloseIdleConnections()
 	promoter := func(change ...func(*Config)) *Promoter {
-		c := w.configAt(r.host)
-		c.Transport = shared
+		c := configAt(r.host, shared)
 		for _, f := range change {
 			f(&c)
 		}
@@ -291,7 +291,7 @@ func realStory(t *testing.T, r *realRegistry) {
 	for sha, want := range map[string]map[string]string{newSHA: next} {
 		r.requests.Store(0)
 		r.tokens.Store(0)
-		plan, err := w.verify(t.Context(), promoter(), sha)
+		plan, err := verify(t.Context(), promoter(), sha)
 		if err != nil || len(plan.Warnings) > 0 {
 			t.Fatalf("%v, %q", err, plan.Warnings)
 		}
@@ -301,45 +301,45 @@ func realStory(t *testing.T, r *realRegistry) {
 		}
 		at(want)
 	}
-	if plan, err := w.verify(t.Context(), promoter(), topSHA); err != nil || len(plan.Warnings) > 0 {
+	if plan, err := verify(t.Context(), promoter(), topSHA); err != nil || len(plan.Warnings) > 0 {
 		t.Fatalf("%v, %q", err, plan.Warnings)
 	}
 	at(top)
 	result, err := promoter().Rollback(t.Context(), "", "invoices are wrong")
-	if err != nil || len(result.Warnings) > 0 || result.ToSHA != newSHA {
+	if err != nil || len(result.Warnings) > 0 || result.Rollback.ToSHA != newSHA {
 		t.Fatalf("%+v, %v", result, err)
 	}
 	at(next)
 	_, err = promoter().Resolve(t.Context(), topSHA, ForVerify)
-	expectRefusal(t, err, ruleRolled)
+	expectRefusal(t, err, RuleRolledBack)
 	history, err := promoter().History(t.Context())
 	if err != nil || len(history) != 10 {
 		t.Errorf("%d entries, %v: %+v", len(history), err, history)
 	}
-	if result, err = promoter().Rollback(t.Context(), oldSHA[:7], ""); err != nil {
+	if result, err = promoter().Rollback(t.Context(), oldSHA, ""); err != nil {
 		t.Fatalf("%+v, %v", result, err)
 	}
 	at(old)
-	absentTag(t, r, w, promoter(func(c *Config) { c.TargetTag, c.Force = "stable", "it has to fail halfway" }), next)
+	absentTag(t, r, promoter(func(c *Config) { c.TargetTag, c.Force = "stable", "it has to fail halfway" }), next)
 }
 
 // absentTag has the move of a tag that did not exist fail for one image: the
-// other's tag is deleted again, or the plan says that it could not be.
-func absentTag(t *testing.T, r *realRegistry, w *world, p *Promoter, candidate map[string]string) {
+// other's tag is deleted again, or the report says that it could not be.
+func absentTag(t *testing.T, r *realRegistry, p *Promoter, candidate map[string]string) {
 	t.Helper()
 	r.mu.Lock()
 	r.refuse = func(req *http.Request) bool {
 		return req.Method == http.MethodPut && strings.HasSuffix(req.URL.Path, apps[1]+"/manifests/stable")
 	}
 	r.mu.Unlock()
-	plan, err := w.verify(t.Context(), p, newSHA)
+	plan, err := verify(t.Context(), p, newSHA)
 	var failed *MoveError
 	if !errors.As(err, &failed) {
 		t.Fatalf("%v", err)
 	}
 	moved := plan.Images[0]
 	t.Logf("a tag that was absent: %v %q", moved.State, moved.Detail)
-	if now := r.digest(t, apps[0], "stable"); now != moved.Now || moved.State == Restored && now != "" || moved.State != Restored && moved.Detail == "" {
+	if now := r.digest(t, apps[0], "stable"); now != string(moved.Now) || moved.State == report.Restored && now != "" || moved.State != report.Restored && moved.Detail == "" {
 		t.Errorf("%+v, but it is at %q", moved, now)
 	}
 	if r.digest(t, apps[0], "staging-4c1d56e") != candidate[apps[0]] {

@@ -8,6 +8,7 @@ import (
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
@@ -19,16 +20,19 @@ func Example() {
 	defer registry.Close()
 
 	p, err := promote.New(promote.Config{
-		Images:    []string{registry.Host() + "/org/platform", registry.Host() + "/org/tenant"},
-		SourceTag: "staging-{sha}",
-		TargetTag: "latest",
-		Origin:    promote.Origin{Tool: "example", Actor: "ada"},
+		Images: []string{registry.Host() + "/org/platform", registry.Host() + "/org/tenant"},
+		Origin: promote.Origin{Tool: "example", Actor: "ada"},
 	})
 	if err != nil {
-		fmt.Println(err) // every fault, one a line
+		fmt.Println(err) // everything that is invalid, one a line
 		return
 	}
-	plan, err := p.Resolve(ctx, "4c1d56e0b7a92f3844de61c05b9a7d20e8f31c6b", promote.ForVerify)
+	sha, err := report.ParseCommit("4c1d56e0b7a92f3844de61c05b9a7d20e8f31c6b")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	found, err := p.Resolve(ctx, sha, promote.ForVerify)
 	var refused *promote.RefusedError
 	switch {
 	case errors.As(err, &refused):
@@ -39,54 +43,51 @@ func Example() {
 		return
 	}
 	// … here the candidate is tested …
-	decision := promote.Decision{Suite: "my own checks", Reason: "they held"}
-	err = errors.Join(p.Preflight(ctx, plan), p.Prepare(ctx, plan, decision), p.Confirm(ctx, plan))
+	candidate := found.Candidate
+	err = errors.Join(candidate.Preflight(ctx), candidate.Confirm(ctx))
 	if err == nil {
-		err = p.Promote(ctx, plan, decision)
+		err = candidate.Promote(ctx, promote.Decision{Suite: "my own checks", Reason: "they passed"})
 	}
 	var failed *promote.MoveError
 	if errors.As(err, &failed) {
 		fmt.Println("the registry failed:", failed)
 	}
-	for _, image := range plan.Images {
-		fmt.Println(image.Target, image.State, image.Now == image.Digest)
+	for _, image := range candidate.Images() {
+		fmt.Println(image.Target, image.State, image.AtCandidate())
 	}
 	// Output:
 	// latest promoted true
 	// latest promoted true
 }
 
-// Every fault of a configuration is found at once, and no request is made.
+// Everything invalid in a configuration is found at once, and no request is made.
 func ExampleNew() {
 	_, err := promote.New(promote.Config{
 		Images:    []string{"ghcr.io/org/app:latest", "ghcr.io/Org/app"},
 		SourceTag: "staging-{commit}",
-		TargetTag: "latest",
 		Username:  "robot",
 		Password:  secret.New("is never shown"),
 	})
 	fmt.Println(err)
 	// Output:
-	// images: entry 1: "ghcr.io/org/app:latest" has a tag: write the repository alone, tags are inputs of their own
-	// images: entry 2: "ghcr.io/Org/app" has upper-case letters: repositories are lower-case
-	// source-tag: "staging-{commit}" has the unknown placeholder "{commit}"; known are {sha} and {full-sha}
+	// Images: entry 1: "ghcr.io/org/app:latest" has a tag: write the repository alone
+	// Images: entry 2: "ghcr.io/Org/app" has upper-case letters: repositories are lower-case
+	// SourceTag: "staging-{commit}" has the unknown placeholder "{commit}"; known are {sha} and {full-sha}
 }
 
-// Back to the newest earlier commit that was good, and what happened until then.
+// Restore the newest earlier commit that was good, and see what happened until then.
 func ExamplePromoter_Rollback() {
 	ctx := context.Background()
 	registry := exampleRegistry(ctx)
 	defer registry.Close()
-	p, err := promote.New(promote.Config{
-		Images: []string{registry.Host() + "/org/platform", registry.Host() + "/org/tenant"}, SourceTag: "staging-{sha}", TargetTag: "latest",
-	})
+	p, err := promote.New(promote.Config{Images: []string{registry.Host() + "/org/platform", registry.Host() + "/org/tenant"}})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	plan, err := p.Resolve(ctx, "4c1d56e", promote.ForVerify)
+	found, err := p.Resolve(ctx, "4c1d56e", promote.ForVerify)
 	if err == nil {
-		err = p.Promote(ctx, plan, promote.Decision{Reason: "looked good"})
+		err = found.Candidate.Promote(ctx, promote.Decision{Reason: "looked good"})
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -97,14 +98,14 @@ func ExamplePromoter_Rollback() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println("from", result.FromSHA[:7], "to", result.ToSHA[:7])
+	fmt.Println("from", result.Rollback.FromSHA.Short(), "to", result.Rollback.ToSHA.Short())
 	history, err := p.History(ctx)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	for _, h := range history[:3] {
-		fmt.Println(h.Event, h.SHA[:7], h.Reason)
+		fmt.Println(h.Event, h.SHA.Short(), h.Reason)
 	}
 	// Output:
 	// from 4c1d56e to 1f0c7be

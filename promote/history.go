@@ -6,7 +6,10 @@ import (
 	"slices"
 	"time"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // maxSteps is how far back a chain is followed.
@@ -14,39 +17,39 @@ const maxSteps = 100
 
 // A step is one digest in the chain behind a target tag.
 type step struct {
-	digest  string
-	shown   []*Record // about this stay of the digest behind the tag, newest first
-	arrival *Record   // by which it came there; nil: none tells
-	newest  *Record   // newest record of all on the digest; nil: none
-	shas    []string  // the commits it is known by
-	before  bool      // it was there before records began
-	broken  string    // why the chain can't be followed from here; "": it can, or ends
+	digest  report.Digest
+	shown   []*report.Record // about this stay of the digest behind the tag, newest first
+	arrival *report.Record   // by which it came there; nil: none says
+	newest  *report.Record   // newest record of all on the digest; nil: none
+	shas    []report.Commit  // the commits it is known by
+	before  bool             // it was there before records began
+	broken  string           // why the chain can't be followed from here; "": it can, or ends
 }
 
-// good reports whether a step may be gone back to: its newest record is green,
+// good reports whether a step may be restored: its newest record is positive,
 // or it was in production before records began.
 func (s step) good() bool {
 	if s.newest != nil {
-		return s.newest.Event.passed()
+		return s.newest.Event.Positive()
 	}
 	return s.before && s.broken == ""
 }
 
 // is reports whether a step is the commit.
-func (s step) is(sha string) bool {
-	return slices.ContainsFunc(s.shas, func(known string) bool { return sameCommit(known, sha) })
+func (s step) is(sha report.Commit) bool {
+	return slices.ContainsFunc(s.shas, sha.Same)
 }
 
 // chain follows the records behind a tag from the digest that it points at, to
 // the digest that this one replaced, and so on, at most limit steps. It goes to
 // records that are no newer than the one it came by, and to each record once:
 // that A replaced B, which had replaced A, is no loop.
-func (r *repository) chain(ctx context.Context, tag, digest string, limit int) []step {
+func (r *repository) chain(ctx context.Context, tag string, digest report.Digest, limit int) []step {
 	var steps []step
 	var bound time.Time
-	visited := map[Record]bool{}
+	visited := map[report.Record]bool{}
 	for len(steps) < limit && digest != "" {
-		recs, err := r.records(ctx, digest)
+		recs, err := r.allRecords(ctx, digest)
 		if err != nil {
 			return append(steps, step{digest: digest, broken: err.Error()})
 		}
@@ -64,7 +67,7 @@ func (r *repository) chain(ctx context.Context, tag, digest string, limit int) [
 }
 
 // stay picks, of all records of a digest, those of one stay behind the tag.
-func stay(recs []*Record, tag, digest string, bound time.Time, visited map[Record]bool) step {
+func stay(recs []*report.Record, tag string, digest report.Digest, bound time.Time, visited map[report.Record]bool) step {
 	s := step{digest: digest}
 	if len(recs) > 0 {
 		s.newest = recs[0]
@@ -80,53 +83,53 @@ func stay(recs []*Record, tag, digest string, bound time.Time, visited map[Recor
 		}
 		visited[*rec] = true
 		s.shown = append(s.shown, rec)
-		if rec.Event.passed() {
+		if rec.Event.Positive() {
 			s.arrival = rec
 			return s
 		}
 	}
 	if len(recs) > 0 {
-		s.broken = "no record tells how this digest came behind " + tag
+		s.broken = "no record says how " + tag + " came to this digest"
 	}
 	return s
 }
 
-// unrecorded finds out what a digest without records tells of itself.
+// unrecorded finds out what a digest without records says of itself.
 func (r *repository) unrecorded(ctx context.Context, s *step, replaced bool) {
 	s.before = replaced
-	m, err := r.manifest(ctx, s.digest)
+	m, err := r.Manifest(ctx, registry.ByDigest(s.digest))
 	if err == nil && m == nil {
-		s.broken = "this digest is not in the registry any more"
+		s.broken = "this digest is no longer in the registry"
 		return
 	}
-	var o origin
+	var b build
 	if err == nil {
-		o, err = r.origin(ctx, m)
+		b, err = r.build(ctx, m)
 	}
 	if err != nil {
 		s.broken = err.Error()
 		return
 	}
-	if commitForm.MatchString(o.revision) {
-		s.shas = []string{o.revision}
+	if sha := commitOf(b.revision); sha != "" {
+		s.shas = []report.Commit{sha}
 	}
 }
 
 // History returns the chain of records behind the target tag of each image,
 // image by image, newest first. Where a chain can't be followed, its last entry
 // says so; the error is for a target tag that can't be read.
-func (p *Promoter) History(ctx context.Context) ([]HistoryEntry, error) {
+func (p *Promoter) History(ctx context.Context) ([]report.HistoryEntry, error) {
 	chains := make([][]step, len(p.repos))
-	err := each(len(p.repos), func(i int) error {
+	err := parallel.Each(len(p.repos), func(i int) error {
 		r := p.repos[i]
-		m, err := r.manifest(ctx, p.config.TargetTag)
+		m, err := r.Manifest(ctx, registry.ByTag(p.config.TargetTag))
 		if err != nil {
 			return err
 		}
-		chains[i] = r.chain(ctx, p.config.TargetTag, digestOfManifest(m), maxSteps)
+		chains[i] = r.chain(ctx, p.config.TargetTag, m.DigestOrNone(), maxSteps)
 		return nil
 	})
-	var entries []HistoryEntry
+	var entries []report.HistoryEntry
 	for i, steps := range chains {
 		for n, s := range steps {
 			entries = append(entries, p.entries(p.repos[i].image, s, n == 0)...)
@@ -139,17 +142,17 @@ func (p *Promoter) History(ctx context.Context) ([]HistoryEntry, error) {
 }
 
 // entries shows one step; at least one entry.
-func (p *Promoter) entries(image string, s step, current bool) []HistoryEntry {
-	var entries []HistoryEntry
+func (p *Promoter) entries(image string, s step, current bool) []report.HistoryEntry {
+	var entries []report.HistoryEntry
 	for _, rec := range s.shown {
-		entries = append(entries, HistoryEntry{Record: *rec, Image: image, Current: current})
+		entries = append(entries, report.HistoryEntry{Record: *rec, Image: image, Current: current})
 	}
 	if len(entries) == 0 {
-		bare := Record{Digest: s.digest, Target: p.config.TargetTag}
+		bare := report.Record{Digest: s.digest, Target: p.config.TargetTag}
 		if len(s.shas) > 0 {
 			bare.SHA = s.shas[0]
 		}
-		entries = append(entries, HistoryEntry{Record: bare, Image: image, Current: current})
+		entries = append(entries, report.HistoryEntry{Record: bare, Image: image, Current: current})
 	}
 	entries[len(entries)-1].Broken = untrusted.Line(s.broken, maxText)
 	return entries

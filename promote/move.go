@@ -8,16 +8,23 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // A move takes one tag of one repository from one manifest to another. It is a
 // small state machine, the same for targets and canary tags, forward and back:
 //
-//	planned → writing → (answered | refused | unanswered) → read back →
+//	planned → looked at → writing → (answered | refused | unanswered) → read back →
 //	    promoted | already | restored | unchanged | unknown
 //
 // Its rules:
 //
+//   - Right before each write the tag is read. Where it does not show what it
+//     showed when the run began, or can't be read, it is not written.
 //   - A PUT in flight is never cancelled: its answer is waited for, for a short
 //     while after a cancel. Cancelling it would not undo it, only hide what
 //     became of it.
@@ -25,80 +32,102 @@ import (
 //     An accepted write is looked for until the registry's lag is over. A write
 //     that failed is looked for too, since it may have happened; it is repeated
 //     only where the tag still shows what it did before and the failure may pass.
-//   - Whatever was written and can't stay goes back, also where it never showed:
+//   - Whatever was written and can't stay is put back, also where it never showed:
 //     it may show later. A tag that shows neither our manifest nor the former
-//     one was moved by somebody else, and is left alone: putting the former one
+//     one was moved by somebody else, and is not touched: putting the former one
 //     back would undo a move that we know nothing about.
 //   - Two gates may race for the same tags; no registry can tell them apart. When
-//     another's manifest shows where ours should, and it is known to be older,
-//     ours is written again, twice at the most; when it is newer, or nobody can
-//     tell, this gate gives way: its other tags go back, and the report names
+//     somebody else's manifest shows where ours should, and it is known to be
+//     older, ours is written again, twice at the most; when it is newer, or nobody
+//     knows, this gate gives way: its other tags are put back, and the report says
 //     where each points. All tags are read after the last of them was written,
-//     so that at least the gate that lost a tag tells of it.
-//   - The last look at a tag before its move is one round trip ahead of the write,
-//     and the read-back is one round trip behind it. So when a gate with an older
+//     so that at least the gate that lost a tag reports it.
+//   - The last look at a tag is one round trip ahead of its write, and the
+//     read-back is one round trip behind it. So when a gate with an older
 //     commit writes over a newer one, the newer one's gate still looks, and writes
 //     again. That holds as far as both gates' round trips are alike: by what they
 //     differ, an older commit may still land unseen.
-//   - A tag that was absent goes back by being deleted, by its name and never by
-//     digest. If the registry can't, that is told.
+//   - A tag that was absent is restored by deleting it, by its name and never by
+//     digest. If the registry can't, the report says so.
 type move struct {
 	repo     *repository
 	tag      string
-	from, to *manifest // from is nil where the tag was absent
-	// older reports whether another's manifest is known to be older than to;
+	from, to *registry.Manifest // from is nil where the tag was absent
+	// older reports whether somebody else's manifest is known to be older than to;
 	// nil: never.
-	older func(ctx context.Context, other *manifest) bool
+	older func(ctx context.Context, other *registry.Manifest) bool
 
-	state   State
-	now     string    // digest that the tag showed last; "" is absent
-	seen    bool      // now was read after the last write
-	pending bool      // a write of to was sent and not refused
-	wroteAt time.Time // when the last write ended
-	readAt  time.Time // when the look that now comes from began
-	met     func()    // the first write is over, or there is none
-	all     func()    // waits until every move of the same apply met
+	state   report.TagState
+	now     report.Digest // that the tag showed last; "" is absent
+	seen    bool          // now was read after the last write
+	over    report.Digest // of somebody else, known to be older; "": none
+	sent    bool          // a write of to was begun
+	pending bool          // a write of to was sent and not refused
+	wroteAt time.Time     // when the last write ended
+	readAt  time.Time     // when the look that now comes from began
+	arrive  func()        // the first write is over, or there is none
+	wait    func()        // for every move of the same apply to arrive
 
 	err    error  // why the tag is not at to
 	detail string // one sentence for the reader, where the state needs one
 }
 
-// showsTo and showsFrom tell what the tag showed last.
-func (m *move) showsTo() bool   { return m.seen && m.now == m.to.digest }
-func (m *move) showsFrom() bool { return m.seen && m.now == digestOfManifest(m.from) }
+// showsTo and showsFrom say what the tag showed last.
+func (m *move) showsTo() bool   { return m.seen && m.now == m.to.Digest }
+func (m *move) showsFrom() bool { return m.seen && m.now == m.from.DigestOrNone() }
 
 // ref names the tag for a sentence.
 func (m *move) ref() string { return m.repo.image + ":" + m.tag }
 
 // apply takes all moves forward, at once, and all of those back that were begun
 // when one fails. The error is nil when every tag shows its manifest. It is a
-// [*MoveError] when the registry failed or when a tag is where it should not be;
-// and the end of ctx when that alone was the reason and everything is as it was.
-func (p *Promoter) apply(ctx context.Context, moves []*move) error {
-	late, done := p.late(ctx)
-	defer done()
-	meet(moves)
-	_ = each(len(moves), func(i int) error { return moves[i].guard(func() { moves[i].forward(ctx, late) }) })
-	again := raced(moves)
-	_ = each(len(again), func(i int) error { return again[i].guard(func() { again[i].recheck(ctx, late) }) })
+// [*MoveError] when a write failed or when a tag is where it should not be; any
+// other says that every tag is where it was, or where somebody else put it.
+func apply(ctx context.Context, moves []*move) error {
+	cleanup, cancel := web.Cleanup(ctx)
+	defer cancel()
+	barrier(moves)
+	all(moves, func(m *move) { m.forward(ctx, cleanup) })
+	all(raced(moves), func(m *move) { m.recheck(ctx, cleanup) })
 	if succeeded(moves) {
 		return nil
 	}
-	_ = each(len(moves), func(i int) error { return moves[i].guard(func() { moves[i].back(late) }) })
-	return failed(ctx, moves)
+	undo(cleanup, moves)
+	return failure(ctx, moves)
 }
 
-// meet has every move read its tag only when all have written theirs, so that
-// no tag needs to be read twice to know that all were right at one time.
-func meet(moves []*move) {
-	var first sync.WaitGroup
-	first.Add(len(moves))
-	for _, m := range moves {
-		m.met, m.all = sync.OnceFunc(first.Done), first.Wait
+// undo takes all moves back.
+func undo(ctx context.Context, moves []*move) { all(moves, func(m *move) { m.back(ctx) }) }
+
+// all runs f for all moves at once. A panic in one leaves no other half done.
+func all(moves []*move, f func(m *move)) {
+	errs := parallel.All(len(moves), func(i int) error {
+		defer moves[i].arrive()
+		f(moves[i])
+		return nil
+	})
+	for i, err := range errs {
+		if m := moves[i]; err != nil {
+			m.err = err
+			m.state, m.detail = report.UnknownState, "an internal error stopped the move"
+			if !m.sent {
+				m.state, m.detail = report.Unchanged, ""
+			}
+		}
 	}
 }
 
-// raced returns the moves that came out right but were read before another was
+// barrier makes every move read its tag back only when all have written theirs,
+// so that no tag needs to be read twice to know that all were right at one time.
+func barrier(moves []*move) {
+	var first sync.WaitGroup
+	first.Add(len(moves))
+	for _, m := range moves {
+		m.arrive, m.wait = sync.OnceFunc(first.Done), first.Wait
+	}
+}
+
+// raced returns the moves that succeeded but were read before another was
 // written for the last time; none where one failed anyway.
 func raced(moves []*move) []*move {
 	if !succeeded(moves) {
@@ -111,132 +140,130 @@ func raced(moves []*move) []*move {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(moves), func(m *move) bool {
-		return m.state != Promoted || !m.readAt.Before(last)
+		return m.state != report.Promoted || !m.readAt.Before(last)
 	})
-}
-
-// undo takes all moves back.
-func (p *Promoter) undo(ctx context.Context, moves []*move) {
-	_ = each(len(moves), func(i int) error { return moves[i].guard(func() { moves[i].back(ctx) }) })
-}
-
-// guard keeps a panic in one move from leaving the others half done.
-func (m *move) guard(f func()) error {
-	defer func() {
-		if m.met != nil {
-			m.met()
-		}
-		if p := recover(); p != nil {
-			m.err = fmt.Errorf("internal error: %v", p)
-			m.state, m.detail = UnknownTag, "an internal error stopped the move"
-		}
-	}()
-	f()
-	return nil
 }
 
 // succeeded reports whether every tag is where it was to go.
 func succeeded(moves []*move) bool {
-	for _, m := range moves {
-		if m.state != Promoted && m.state != Already {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(moves, func(m *move) bool { return m.state != report.Promoted && m.state != report.Already })
 }
 
-// failed is the error of moves of which at least one failed.
-func failed(ctx context.Context, moves []*move) error {
+// failure is the error of moves of which at least one failed.
+func failure(ctx context.Context, moves []*move) error {
 	var causes, places []string
-	clean := true
+	clean, written := true, false
 	for _, m := range moves {
 		if m.err != nil {
 			causes = append(causes, m.err.Error())
+			written = written || m.sent
 		}
-		clean = clean && (m.state == Unchanged || m.state == Restored || m.state == Already)
-		places = append(places, fmt.Sprintf("%s points at %s (%s)", m.ref(), place(m), m.state))
+		clean = clean && (m.state == report.Unchanged || m.state == report.Restored || m.state == report.Already)
+		places = append(places, fmt.Sprintf("%s points at %s (%s)", m.ref(), m.place(), m.state))
 	}
 	if clean && ctx.Err() != nil {
-		return fmt.Errorf("the move was cut short: %w; every tag is where it was before", cause(ctx))
+		return fmt.Errorf("the move was interrupted: %w; every tag is where it was before", web.Cause(ctx))
 	}
-	return &MoveError{Err: fmt.Errorf("%s; %s", strings.Join(causes, "; "), strings.Join(places, ", "))}
+	err := fmt.Errorf("%s; %s", strings.Join(causes, "; "), strings.Join(places, ", "))
+	if clean && !written {
+		return err
+	}
+	return &MoveError{Err: err}
 }
 
 // place is where a tag points, for a sentence.
-func place(m *move) string {
-	switch {
-	case m.state == UnknownTag && !m.seen:
-		return "an unknown digest, last seen at " + orAbsent(m.now)
-	default:
-		return orAbsent(m.now)
+func (m *move) place() string {
+	if m.state == report.UnknownState && !m.seen {
+		return "an unknown digest, last seen at " + orNothing(m.now)
 	}
+	return orNothing(m.now)
 }
 
-func orAbsent(digest string) string {
-	if digest == "" {
-		return "nothing"
-	}
-	return digest
-}
+// errInterrupted is why a move did not begin, or not again: the run is over.
+var errInterrupted = errors.New("the run was interrupted")
 
-// errCut is why a move did not begin, or not again: the run is over.
-var errCut = errors.New("the run was cut short")
+// The limits of repetition.
+const (
+	maxRetries   = 3 // of a write that failed for the moment
+	maxOvertaken = 2 // of ours over something older
+)
 
-// maxOvertaken is how often ours is written again over something older.
-const maxOvertaken = 2
-
-// forward writes to until the tag shows it or there is no use in trying. late
-// is the context for looking, which outlives ctx.
-func (m *move) forward(ctx, late context.Context) {
-	if digestOfManifest(m.from) == m.to.digest {
-		m.state, m.now, m.seen = Already, m.to.digest, true
+// forward writes to until the tag shows it or there is no use in repeating it.
+// cleanup is the context for looking at what was written, which outlives ctx.
+func (m *move) forward(ctx, cleanup context.Context) {
+	if m.from.DigestOrNone() == m.to.Digest {
+		m.state, m.now, m.seen = report.Already, m.to.Digest, true
 		return
 	}
-	wait := m.repo.t.backoff
 	overtaken := 0
-	for try := 1; ; try++ {
-		if ctx.Err() != nil {
-			m.give(errCut)
-			return
-		}
-		err := m.write(ctx, m.to)
-		m.pending = m.pending || !refused(err)
-		m.met()
-		m.all()
-		m.look(late, m.to, err == nil)
+	for n := 0; m.lookAhead(ctx, cleanup); n++ {
+		err := m.write(ctx)
+		m.pending = m.pending || !registry.Rejected(err)
+		m.arrive()
+		m.wait()
+		m.look(cleanup, m.to, err == nil)
 		switch {
 		case m.showsTo():
-			m.state, m.err, m.detail = Promoted, nil, ""
+			m.state, m.err, m.detail = report.Promoted, nil, ""
 			return
 		case !m.seen || m.showsFrom():
-			if m.give(m.reason(err)); err == nil || !m.seen || !passing(err) || try >= m.repo.t.tries {
+			if m.fail(m.reason(err)); err == nil || !m.seen || !registry.Temporary(err) || n == maxRetries {
 				return
 			}
 		default:
 			overtaken++
-			if m.overtakenBy(late); overtaken > maxOvertaken || m.state == UnknownTag {
+			if m.giveWay(cleanup); overtaken > maxOvertaken || m.state == report.UnknownState {
 				return
 			}
 		}
-		if !pause(ctx, max(jitter(wait), m.after(err))) {
-			m.give(errCut)
+		if web.Pause(ctx, registry.RetryWait(n, err)) != nil {
+			m.fail(errInterrupted)
 			return
 		}
-		wait = min(2*wait, m.repo.t.backoffMax)
 	}
 }
 
-// give notes why the tag is not at to. It stays unchanged where it shows what
+// lookAhead reads the tag right before a write and reports whether it may be
+// written: it shows the former manifest, or one that is known to be older.
+func (m *move) lookAhead(ctx, cleanup context.Context) bool {
+	if ctx.Err() != nil {
+		m.fail(errInterrupted)
+		return false
+	}
+	began := time.Now()
+	digest, err := m.read(ctx)
+	if err != nil {
+		m.seen = false
+		m.fail(err)
+		return false
+	}
+	m.now, m.seen, m.readAt = digest, true, began
+	switch {
+	case m.showsFrom() || digest == m.over && digest != "":
+		return true
+	case !m.sent:
+		m.fail(fmt.Errorf("%s pointed at %s when the run began and points at %s now: somebody else moved this tag; run again",
+			m.ref(), orNothing(m.from.DigestOrNone()), orNothing(digest)))
+		return false
+	case m.showsTo(): // an earlier write showed late
+		m.state, m.err, m.detail = report.Promoted, nil, ""
+		return false
+	}
+	m.giveWay(cleanup)
+	return m.state != report.UnknownState
+}
+
+// fail notes why the tag is not at to. It stays unchanged where it shows what
 // it did before, and nothing was written or nothing came of it.
-func (m *move) give(err error) {
-	if m.err == nil || !errors.Is(err, errCut) {
+func (m *move) fail(err error) {
+	if m.err == nil || !errors.Is(err, errInterrupted) {
 		m.err = err
 	}
 	switch {
 	case !m.pending || m.showsFrom():
-		m.state = Unchanged
+		m.state = report.Unchanged
 	default:
-		m.state, m.detail = UnknownTag, "a write was not answered, and the tag could not be read afterwards"
+		m.state, m.detail = report.UnknownState, "a write was not answered, and the tag could not be read afterwards"
 	}
 }
 
@@ -248,56 +275,32 @@ func (m *move) reason(err error) error {
 	case !m.seen:
 		return fmt.Errorf("%s: the write was accepted, but the tag could not be read afterwards: %w", m.ref(), m.err)
 	default:
-		return fmt.Errorf("%s: the write was accepted, but the tag did not show it within %v", m.ref(), m.repo.t.lag)
+		return fmt.Errorf("%s: the write was accepted, but the tag did not show it within %v", m.ref(), lag)
 	}
 }
 
-// after is how long the registry wants to be left alone.
-func (m *move) after(err error) time.Duration {
-	var f *failure
-	if errors.As(err, &f) {
-		return min(f.retryAfter, m.repo.t.backoffMax)
-	}
-	return 0
-}
-
-// refused reports whether a write certainly did not happen: the registry
-// answered, and not with a fault of its own.
-func refused(err error) bool {
-	var f *failure
-	return errors.As(err, &f) && f.status >= 400 && f.status < 500 && f.status != 408
-}
-
-// passing reports whether a failed write may succeed a moment later.
-func passing(err error) bool {
-	var f *failure
-	return errors.As(err, &f) && (f.status == 0 || temporary(f.status))
-}
-
-// overtakenBy decides what to do where somebody else's manifest shows.
-func (m *move) overtakenBy(late context.Context) {
-	m.err = fmt.Errorf("%s: somebody else moved it to %s meanwhile", m.ref(), m.now)
-	if m.older != nil {
-		other, err := m.repo.manifest(late, m.now)
-		if err == nil && other != nil && m.older(late, other) {
+// giveWay decides what to do where somebody else's manifest shows: write over it
+// where it is known to be older, else leave it there.
+func (m *move) giveWay(ctx context.Context) {
+	m.err = fmt.Errorf("%s: somebody else moved it to %s meanwhile", m.ref(), orNothing(m.now))
+	if m.older != nil && m.now != "" {
+		other, err := m.repo.Manifest(ctx, registry.ByDigest(m.now))
+		if err == nil && other != nil && m.older(ctx, other) {
+			m.over = m.now
 			return
 		}
 	}
-	m.state, m.detail = UnknownTag, "somebody else moved it meanwhile; it was left there"
+	m.state, m.detail = report.UnknownState, "somebody else moved it meanwhile; it was not touched again"
 }
 
 // write sends one PUT. A cancel of ctx gives it a moment for its answer.
-func (m *move) write(ctx context.Context, what *manifest) error {
-	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.repo.t.write)
+func (m *move) write(ctx context.Context) error {
+	outlived, release := web.Outlive(ctx, web.AfterCancelWrite, web.AfterCancelWrite)
+	defer release()
+	bounded, cancel := context.WithTimeout(outlived, writeTimeout)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() {
-		if pause(hard, m.repo.t.answer) {
-			cancel()
-		}
-	})
-	defer stop()
-	m.seen = false
-	_, err := m.repo.put(hard, m.tag, what)
+	m.seen, m.sent = false, true
+	_, err := m.repo.Put(bounded, registry.ByTag(m.tag), m.to)
 	m.wroteAt = time.Now()
 	return err
 }
@@ -305,135 +308,114 @@ func (m *move) write(ctx context.Context, what *manifest) error {
 // look reads the tag until it shows want; where the write was not accepted, or
 // somebody else's manifest shows, until it shows anything. It ends with the
 // registry's lag, or with ctx.
-func (m *move) look(ctx context.Context, want *manifest, accepted bool) {
-	ctx, cancel := context.WithTimeout(ctx, m.repo.t.lag)
+func (m *move) look(ctx context.Context, want *registry.Manifest, accepted bool) {
+	ctx, cancel := context.WithTimeout(ctx, lag)
 	defer cancel()
-	wait := m.repo.t.poll
-	for {
+	for n := 0; ; n++ {
 		began := time.Now()
 		digest, err := m.read(ctx)
 		if err == nil {
 			m.now, m.seen, m.readAt = digest, true, began
-			if digest == digestOfManifest(want) || !accepted || !m.showsTo() && !m.showsFrom() {
+			if digest == want.DigestOrNone() || !accepted || !m.showsTo() && !m.showsFrom() {
 				return
 			}
 		} else if !m.seen {
 			m.err = err
 		}
-		if !pause(ctx, jitter(wait)) {
+		if web.Pause(ctx, web.Backoff(lowestPoll, highestPoll, n, nil)) != nil {
 			return
 		}
-		wait = min(2*wait, m.repo.t.pollMax)
 	}
 }
 
-// read reads the tag's digest. One that is neither the former nor the new is
-// not believed before the bytes confirm it.
-func (m *move) read(ctx context.Context) (string, error) {
-	digest, err := m.repo.digest(ctx, m.tag)
-	if err != nil || digest == "" || digest == m.to.digest || digest == digestOfManifest(m.from) {
-		return digest, err
-	}
-	found, err := m.repo.manifest(ctx, m.tag)
-	return digestOfManifest(found), err
+// read reads the tag's digest.
+func (m *move) read(ctx context.Context) (report.Digest, error) {
+	return m.repo.sure(ctx, m.tag, m.from, m.to)
 }
 
 // recheck reads a tag that was promoted once more, after all of them were.
-func (m *move) recheck(ctx, late context.Context) {
-	if m.state != Promoted {
-		return
-	}
-	digest, err := m.read(late)
-	switch {
-	case err != nil || digest == m.to.digest:
+func (m *move) recheck(ctx, cleanup context.Context) {
+	digest, err := m.read(cleanup)
+	if err != nil || digest == m.to.Digest {
 		return // it was read back before
-	case digest == digestOfManifest(m.from):
-		m.now = digest
-		m.look(late, m.to, true) // a registry that lags on some of its readers
-	default:
-		m.now = digest
+	}
+	m.now = digest
+	if m.showsFrom() {
+		m.look(cleanup, m.to, true) // a registry that lags on some of its readers
 	}
 	if m.showsTo() {
 		return
 	}
-	if m.overtakenBy(late); m.state != UnknownTag {
-		m.state = Unchanged
-		m.forward(ctx, late)
+	if m.giveWay(cleanup); m.state != report.UnknownState {
+		m.state = report.Unchanged
+		m.forward(ctx, cleanup)
 	}
 }
 
 // back puts the tag back to from, where a write of to was sent.
 func (m *move) back(ctx context.Context) {
-	if !m.pending || m.state == Restored {
+	if !m.pending || m.state == report.Restored {
 		return
 	}
 	was := m.state
 	if m.look(ctx, m.to, false); !m.seen {
-		m.state, m.detail = UnknownTag, "it could not be read, so it was not put back either"
+		m.state, m.detail = report.UnknownState, "it could not be read, so it was not put back either"
 		return
 	}
 	if !m.showsTo() && !m.showsFrom() {
-		m.state, m.detail = UnknownTag, "somebody else moved it meanwhile; it was left there"
+		m.state, m.detail = report.UnknownState, "somebody else moved it meanwhile; it was not touched again"
 		return
 	}
-	moved := m.showsTo() || was == Promoted
+	moved := m.showsTo() || was == report.Promoted
 	var err error
-	wait := m.repo.t.backoff
-	for try := 1; try <= m.repo.t.tries; try++ {
+	for n := 0; n <= maxRetries; n++ {
 		err = m.restore(ctx)
-		if m.look(ctx, m.from, err == nil); m.showsFrom() || err != nil && !passing(err) || !m.seen {
+		if m.look(ctx, m.from, err == nil); m.showsFrom() || err != nil && !registry.Temporary(err) || !m.seen {
 			break
 		}
-		if !pause(ctx, max(jitter(wait), m.after(err))) {
+		if web.Pause(ctx, registry.RetryWait(n, err)) != nil {
 			break
 		}
-		wait = min(2*wait, m.repo.t.backoffMax)
 	}
-	m.settle(moved, err)
+	m.finish(moved, err)
 }
 
-// settle names the state after the way back.
-func (m *move) settle(moved bool, err error) {
+// finish names the state after the way back.
+func (m *move) finish(moved bool, err error) {
 	why := ""
 	if err != nil {
 		why = ": " + err.Error()
 	}
 	switch {
 	case m.showsFrom() && moved:
-		m.state, m.pending, m.detail = Restored, false, ""
+		m.state, m.pending, m.detail = report.Restored, false, ""
 	case m.showsFrom():
-		m.state, m.pending, m.detail = Unchanged, false, ""
+		m.state, m.pending, m.detail = report.Unchanged, false, ""
 	case m.showsTo():
-		m.state, m.detail = Promoted, "it could not be put back"+why
+		m.state, m.detail = report.Promoted, "it could not be put back"+why
 	case !m.seen:
-		m.state, m.detail = UnknownTag, "it was put back, but could not be read afterwards"+why
+		m.state, m.detail = report.UnknownState, "it was put back, but could not be read afterwards"+why
 	default:
-		m.state, m.detail = UnknownTag, "somebody else moved it meanwhile; it was left there"
+		m.state, m.detail = report.UnknownState, "somebody else moved it meanwhile; it was not touched again"
 	}
 }
 
 // restore writes from, or removes a tag that was absent.
 func (m *move) restore(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
 	m.seen = false
 	if m.from != nil {
-		bounded, cancel := context.WithTimeout(ctx, m.repo.t.write)
-		defer cancel()
-		_, err := m.repo.put(bounded, m.tag, m.from)
+		_, err := m.repo.Put(ctx, registry.ByTag(m.tag), m.from)
 		return err
 	}
-	return m.remove(ctx)
-}
-
-// remove deletes the tag. Some registries delete the image with its tag: then
-// it is written again, by its digest.
-func (m *move) remove(ctx context.Context) error {
-	bounded, cancel := context.WithTimeout(ctx, m.repo.t.write)
-	defer cancel()
-	if err := m.repo.untag(bounded, m.tag); err != nil {
+	if err := m.repo.Untag(ctx, m.tag); err != nil {
 		return err
 	}
-	if digest, err := m.repo.digest(bounded, m.to.digest); err == nil && digest == "" {
-		return m.repo.store(bounded, m.to.digest, m.to)
+	// Some registries delete the image with its tag: then it is written again.
+	if digest, err := m.repo.Digest(ctx, registry.ByDigest(m.to.Digest)); err == nil && digest == "" {
+		_, err := m.repo.Store(ctx, m.to)
+		return err
 	}
 	return nil
 }

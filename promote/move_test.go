@@ -14,7 +14,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/registry"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
 )
 
 // A memory is a registry without a network, for tests whose clock is not real.
@@ -27,7 +31,7 @@ type memory struct {
 }
 
 func newMemory() *memory {
-	return &memory{handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))}
+	return &memory{handler: ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(true))}
 }
 
 func (m *memory) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -61,30 +65,24 @@ func (m *memory) serve(req *http.Request) *http.Response {
 }
 
 // digest is where a tag points, unseen by before.
-func (m *memory) digest(app, tag string) string {
+func (m *memory) digest(app, tag string) report.Digest {
 	req := httptest.NewRequest(http.MethodHead, "/v2/"+app+"/manifests/"+tag, nil)
 	resp := m.serve(req)
 	if resp.StatusCode != http.StatusOK {
 		return ""
 	}
-	return resp.Header.Get("Docker-Content-Digest")
+	return report.Digest(resp.Header.Get("Docker-Content-Digest"))
 }
 
-// tag writes a tiny image under a tag and returns its digest.
-func (m *memory) tag(app, tag, revision string) string {
-	raw := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/x-test",` +
-		`"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"` + digestOf(emptyConfig) + `","size":2},"layers":[],` +
-		`"annotations":{"` + revisionLabel + `":"` + revision + `","` + createdLabel + `":"` + built[revision].Format(time.RFC3339) + `"}}`
-	req := httptest.NewRequest(http.MethodPut, "/v2/"+app+"/manifests/"+tag, strings.NewReader(raw))
-	req.Header.Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
-	m.serve(req)
-	return digestOf([]byte(raw))
+// tag writes a tiny image under a tag.
+func (m *memory) tag(app, tag, revision string) {
+	m.tagAs(app, tag, revision, "")
 }
 
 // promoter is one with the standard bounds on both images.
 func (m *memory) promoter(t *testing.T, change ...func(*Config)) *Promoter {
 	t.Helper()
-	c := Config{SourceTag: "staging-{sha}", TargetTag: "latest", Transport: m}
+	c := Config{Transport: m}
 	for _, app := range apps {
 		m.tag(app, "latest", oldSHA)
 		m.tag(app, "staging-4c1d56e", newSHA)
@@ -117,7 +115,7 @@ func status(code int) *http.Response {
 func lagging(m *memory, app, tag string, lag time.Duration) {
 	var mu sync.Mutex
 	var until time.Time
-	var shown string
+	var shown report.Digest
 	m.before = func(req *http.Request) *http.Response {
 		mu.Lock()
 		defer mu.Unlock()
@@ -126,7 +124,7 @@ func lagging(m *memory, app, tag string, lag time.Duration) {
 			shown, until = m.digest(app, tag), time.Now().Add(lag)
 		case is(req, http.MethodHead, app, tag) && time.Now().Before(until):
 			resp := status(http.StatusOK)
-			resp.Header.Set("Docker-Content-Digest", shown)
+			resp.Header.Set("Docker-Content-Digest", string(shown))
 			return resp
 		}
 		return nil
@@ -145,7 +143,7 @@ func TestLagIsWaitedForAndBounded(t *testing.T) {
 				plan := resolved(t, p)
 				lagging(m, apps[1], "latest", tt.lag)
 				began := time.Now()
-				err := p.Promote(t.Context(), plan, green)
+				err := plan.Promote(t.Context(), green)
 				took := time.Since(began)
 				var failed *MoveError
 				if tt.moved != (err == nil) || err != nil && !errors.As(err, &failed) {
@@ -162,8 +160,8 @@ func TestLagIsWaitedForAndBounded(t *testing.T) {
 				for i, app := range apps {
 					if !tt.moved {
 						want = "was"
-						if now := m.digest(app, "latest"); now != plan.Images[i].Previous {
-							t.Errorf("%s is at %s, want the former %s", app, now, plan.Images[i].Previous)
+						if now := m.digest(app, "latest"); now != plan.Images()[i].Previous {
+							t.Errorf("%s is at %s, want the former %s", app, now, plan.Images()[i].Previous)
 						}
 						continue
 					}
@@ -176,19 +174,6 @@ func TestLagIsWaitedForAndBounded(t *testing.T) {
 	}
 }
 
-// resolved is a plan ready to promote.
-func resolved(t *testing.T, p *Promoter) *Plan {
-	t.Helper()
-	plan, err := p.Resolve(t.Context(), newSHA, ForVerify)
-	if err == nil {
-		err = p.Preflight(t.Context(), plan)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return plan
-}
-
 // TestCancelHasOneBudget cancels while a PUT hangs, at every kind of place, and
 // sees everything over within 6 s.
 func TestCancelHasOneBudget(t *testing.T) {
@@ -196,7 +181,7 @@ func TestCancelHasOneBudget(t *testing.T) {
 		return func(m *memory, req *http.Request) *http.Response {
 			resp := m.serve(req) // it is done, the answer is slow
 			began := time.Now()
-			if !pause(req.Context(), d) && time.Since(began) < 3*time.Second {
+			if web.Pause(req.Context(), d) != nil && time.Since(began) < 3*time.Second {
 				t.Errorf("a write in flight was given up after %v", time.Since(began))
 			}
 			return resp
@@ -206,12 +191,12 @@ func TestCancelHasOneBudget(t *testing.T) {
 	tests := []struct {
 		name string
 		put  func(m *memory, req *http.Request) *http.Response
-		want []State
+		want []report.TagState
 		ok   bool
 	}{
-		{"the answer comes after 2s", late(2 * time.Second), []State{Promoted, Promoted}, true},
-		{"the answer comes after 10s", late(10 * time.Second), []State{Promoted, Promoted}, true},
-		{"it never comes, and nothing was done", never, []State{Restored, Unchanged}, false},
+		{"the answer comes after 2s", late(2 * time.Second), []report.TagState{report.Promoted, report.Promoted}, true},
+		{"the answer comes after 10s", late(10 * time.Second), []report.TagState{report.Promoted, report.Promoted}, true},
+		{"it never comes, and nothing was done", never, []report.TagState{report.Restored, report.Unchanged}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -238,7 +223,7 @@ func TestCancelHasOneBudget(t *testing.T) {
 					}
 					return resp
 				}
-				err := p.Promote(ctx, plan, green)
+				err := plan.Promote(ctx, green)
 				if took := time.Since(cancelled); took > 6*time.Second {
 					t.Errorf("it took %v after the cancel", took)
 				}
@@ -249,7 +234,7 @@ func TestCancelHasOneBudget(t *testing.T) {
 				if errors.As(err, &failed) {
 					t.Errorf("everything was put back after a cancel, so that is no failure of the registry: %v", err)
 				}
-				for i, image := range plan.Images {
+				for i, image := range plan.Images() {
 					if image.State != tt.want[i] || image.Now != m.digest(apps[i], "latest") {
 						t.Errorf("%s: %v at %s, want %v at %s", image.Image, image.State, image.Now, tt.want[i], m.digest(apps[i], "latest"))
 					}
@@ -260,7 +245,7 @@ func TestCancelHasOneBudget(t *testing.T) {
 }
 
 // TestCancelWithDeadRegistry has nothing answer any more: where the tag is can't
-// be known, and that is told in time.
+// be known, and that is said in time.
 func TestCancelWithDeadRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
@@ -282,7 +267,7 @@ func TestCancelWithDeadRegistry(t *testing.T) {
 			}
 			return nil
 		}
-		err := p.Promote(ctx, plan, green)
+		err := plan.Promote(ctx, green)
 		if took := time.Since(cancelled); took > 6*time.Second {
 			t.Errorf("it took %v after the cancel", took)
 		}
@@ -290,8 +275,8 @@ func TestCancelWithDeadRegistry(t *testing.T) {
 		if !errors.As(err, &failed) || !strings.Contains(err.Error(), apps[1]+":latest points at an unknown digest") {
 			t.Errorf("error: %v", err)
 		}
-		if plan.Images[1].State != UnknownTag || plan.Images[1].Detail == "" {
-			t.Errorf("%+v", plan.Images[1])
+		if plan.Images()[1].State != report.UnknownState || plan.Images()[1].Detail == "" {
+			t.Errorf("%+v", plan.Images()[1])
 		}
 	})
 }
@@ -328,7 +313,7 @@ func TestOvertaken(t *testing.T) {
 						}
 					})
 				}
-				err := p.Promote(t.Context(), plan, green)
+				err := plan.Promote(t.Context(), green)
 				if tt.ok != (err == nil) {
 					t.Errorf("error: %v", err)
 				}
@@ -336,12 +321,12 @@ func TestOvertaken(t *testing.T) {
 					if got := m.revision(app, "latest"); got != tt.want[i] {
 						t.Errorf("%s is at %q, want %q", app, got, tt.want[i])
 					}
-					if plan.Images[i].Now != m.digest(app, "latest") {
-						t.Errorf("%s is told at %s", app, plan.Images[i].Now)
+					if plan.Images()[i].Now != m.digest(app, "latest") {
+						t.Errorf("%s is reported at %s", app, plan.Images()[i].Now)
 					}
 				}
-				if err != nil && (!strings.Contains(err.Error(), "somebody else") || plan.Images[1].State != UnknownTag || plan.Images[0].State != Restored) {
-					t.Errorf("%v; %+v", err, plan.Images)
+				if err != nil && (!strings.Contains(err.Error(), "somebody else") || plan.Images()[1].State != report.UnknownState || plan.Images()[0].State != report.Restored) {
+					t.Errorf("%v; %+v", err, plan.Images())
 				}
 			})
 		})
@@ -351,7 +336,7 @@ func TestOvertaken(t *testing.T) {
 // tagAs writes an image that differs from others of the same commit.
 func (m *memory) tagAs(app, tag, revision, title string) {
 	raw := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/x-test",` +
-		`"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"` + digestOf(emptyConfig) + `","size":2},"layers":[],` +
+		`"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"` + string(registry.DigestOf(registry.EmptyConfig)) + `","size":2},"layers":[],` +
 		`"annotations":{"title":"` + title + `","` + revisionLabel + `":"` + revision + `","` + createdLabel + `":"` + built[revision].Format(time.RFC3339) + `"}}`
 	req := httptest.NewRequest(http.MethodPut, "/v2/"+app+"/manifests/"+tag, strings.NewReader(raw))
 	req.Header.Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
@@ -362,11 +347,11 @@ func (m *memory) tagAs(app, tag, revision, title string) {
 func (m *memory) revision(app, tag string) string {
 	resp := m.serve(httptest.NewRequest(http.MethodGet, "/v2/"+app+"/manifests/"+tag, nil))
 	raw, _ := io.ReadAll(resp.Body)
-	parsed, err := parseManifest(resp.Header.Get("Content-Type"), raw)
+	parsed, err := registry.ParseManifest(resp.Header.Get("Content-Type"), raw)
 	if err != nil {
 		return err.Error()
 	}
-	return parsed.content.Annotations[revisionLabel]
+	return parsed.Content.Annotations[revisionLabel]
 }
 
 // TestRestoreOfAnAbsentTag deletes the tag by its name, where the registry can.
@@ -374,8 +359,8 @@ func TestRestoreOfAnAbsentTag(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		delete *http.Response
-		want   State
-	}{{"deleted", nil, Restored}, {"the registry can't", status(http.StatusMethodNotAllowed), Promoted}} {
+		want   report.TagState
+	}{{"deleted", nil, report.Restored}, {"the registry can't", status(http.StatusMethodNotAllowed), report.Promoted}} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMemory()
 			p := m.promoter(t, func(c *Config) { c.TargetTag = "stable" })
@@ -391,18 +376,18 @@ func TestRestoreOfAnAbsentTag(t *testing.T) {
 				}
 				return nil
 			}
-			err := p.Promote(t.Context(), plan, green)
+			err := plan.Promote(t.Context(), green)
 			var failed *MoveError
 			if !errors.As(err, &failed) {
 				t.Fatalf("error: %v", err)
 			}
-			if got := plan.Images[0]; got.State != tt.want || got.Now != m.digest(apps[0], "stable") || got.State == Promoted && got.Detail == "" {
+			if got := plan.Images()[0]; got.State != tt.want || got.Now != m.digest(apps[0], "stable") || got.State == report.Promoted && got.Detail == "" {
 				t.Errorf("%+v", got)
 			}
 			if want := []string{"/v2/org/platform/manifests/stable"}; !slices.Equal(deleted, want) {
 				t.Errorf("deleted %q, want %q", deleted, want)
 			}
-			if m.digest(apps[0], plan.Images[0].Digest) == "" {
+			if m.digest(apps[0], string(plan.Images()[0].Digest)) == "" {
 				t.Error("the image is gone with its tag")
 			}
 		})
@@ -422,13 +407,13 @@ func TestRegistryDeletesTheImageWithItsTag(t *testing.T) {
 	}
 	m.after = func(req *http.Request) {
 		if req.Method == http.MethodDelete {
-			m.serve(httptest.NewRequest(http.MethodDelete, "/v2/"+apps[0]+"/manifests/"+plan.Images[0].Digest, nil))
+			m.serve(httptest.NewRequest(http.MethodDelete, "/v2/"+apps[0]+"/manifests/"+string(plan.Images()[0].Digest), nil))
 		}
 	}
-	if err := p.Promote(t.Context(), plan, green); err == nil {
+	if err := plan.Promote(t.Context(), green); err == nil {
 		t.Fatal("promoted")
 	}
-	if m.digest(apps[0], plan.Images[0].Digest) == "" || m.digest(apps[0], "stable") != "" {
+	if m.digest(apps[0], string(plan.Images()[0].Digest)) == "" || m.digest(apps[0], "stable") != "" {
 		t.Error("the image is gone, or its tag still there")
 	}
 }
@@ -444,15 +429,15 @@ func TestPanicInAMoveStopsNothing(t *testing.T) {
 		}
 		return nil
 	}
-	err := p.Promote(t.Context(), plan, green)
-	if err == nil || plan.Images[0].State != Restored || m.digest(apps[0], "latest") != plan.Images[0].Previous {
-		t.Errorf("%v, %+v", err, plan.Images[0])
+	err := plan.Promote(t.Context(), green)
+	if err == nil || plan.Images()[0].State != report.Restored || m.digest(apps[0], "latest") != plan.Images()[0].Previous {
+		t.Errorf("%v, %+v", err, plan.Images()[0])
 	}
 }
 
-// TestOvertakenWhileAnotherTagIsTriedAgain has somebody move the first tag after
+// TestOvertakenWhileAnotherTagIsRetried has somebody move the first tag after
 // it was read back, while the second is still being written.
-func TestOvertakenWhileAnotherTagIsTriedAgain(t *testing.T) {
+func TestOvertakenWhileAnotherTagIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		p := m.promoter(t)
@@ -470,16 +455,16 @@ func TestOvertakenWhileAnotherTagIsTriedAgain(t *testing.T) {
 			}
 			return status(http.StatusServiceUnavailable)
 		}
-		err := p.Promote(t.Context(), plan, green)
+		err := plan.Promote(t.Context(), green)
 		var failed *MoveError
 		if !errors.As(err, &failed) || !strings.Contains(err.Error(), "somebody else") {
 			t.Errorf("error: %v", err)
 		}
-		if now := m.revision(apps[0], "latest"); now != topSHA || plan.Images[0].State != UnknownTag || plan.Images[0].Now != m.digest(apps[0], "latest") {
-			t.Errorf("at %s: %+v", short(now), plan.Images[0])
+		if now := m.revision(apps[0], "latest"); now != topSHA || plan.Images()[0].State != report.UnknownState || plan.Images()[0].Now != m.digest(apps[0], "latest") {
+			t.Errorf("at %s: %+v", now, plan.Images()[0])
 		}
-		if now := m.revision(apps[1], "latest"); now != oldSHA || plan.Images[1].State != Restored {
-			t.Errorf("at %s: %+v", short(now), plan.Images[1])
+		if now := m.revision(apps[1], "latest"); now != oldSHA || plan.Images()[1].State != report.Restored {
+			t.Errorf("at %s: %+v", now, plan.Images()[1])
 		}
 	})
 }

@@ -4,118 +4,133 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// The rules. They are pure: what they judge was read before. Each returns the
-// reason for a refusal, or "", and what is worth a warning.
+// A Rule is what forbids a move.
+type Rule string
 
-// The names of the rules, as [RefusedError.Rule] has them.
+// The rules.
 const (
-	ruleMissing   = "source missing"
-	ruleRevision  = "revision"
-	ruleRolled    = "rolled back"
-	ruleBackwards = "backwards"
-	ruleGreen     = "not green"
-	ruleUnknown   = "unknown sha"
+	RuleMissing       Rule = "source missing" // there is no image for the commit
+	RuleRevision      Rule = "revision"       // the image was built from another commit
+	RuleRolledBack    Rule = "rolled back"    // the image was rolled back before
+	RuleBackwards     Rule = "backwards"      // the target is at a newer commit
+	RuleNotGreen      Rule = "not green"      // the image has no positive record
+	RuleUnknownCommit Rule = "unknown commit" // there is nothing to roll back to
 )
+
+// A RefusedError says that a rule forbids the move, whatever the tenants say.
+type RefusedError struct {
+	Rule   Rule
+	Reason string // one sentence for each image: what was found, on what, what to do
+}
+
+// Error returns the reason.
+func (e *RefusedError) Error() string { return e.Reason }
+
+// The checks are pure: what they judge was read before. Each returns the reason
+// for a refusal, or "", and what is worth a warning.
 
 // checkRevision refuses a candidate whose label names another commit.
-func checkRevision(image, source, sha, revision string) (refusal, warning string) {
+func checkRevision(image, source string, sha report.Commit, revision string) (refusal, warning string) {
 	switch {
 	case revision == "":
-		return "", fmt.Sprintf("%s:%s has no label %s, so nothing shows that it was built from %s", image, source, revisionLabel, short(sha))
-	case !sameCommit(sha, revision):
-		return fmt.Sprintf("%s:%s was built from %s by its label, not from %s: look at what pushed that tag", image, source, revision, sha), ""
+		return "", fmt.Sprintf("%s:%s has no label %s, so nothing shows that it was built from %s", image, source, revisionLabel, sha.Short())
+	case !sha.Same(commitOf(revision)):
+		return fmt.Sprintf("%s:%s was built from %s by its label, not from %s: find out what pushed that tag", image, source, revision, sha), ""
 	}
 	return "", ""
 }
 
-// checkRecord holds the newest record of a candidate against the policy.
-func checkRecord(policy Policy, image, digest string, newest *Record) (rule, refusal string) {
-	on := image + "@" + short(digest)
+// checkRecord compares the newest record of a candidate with the policy.
+func checkRecord(policy Policy, image string, digest report.Digest, newest *report.Record) (rule Rule, refusal string) {
+	on := image + "@" + digest.Short()
 	switch {
-	case newest != nil && newest.Event == RolledBack:
-		return ruleRolled, fmt.Sprintf("%s was rolled back %s%s: fix it in a new commit, or give force with a reason",
-			on, newest.when(), newest.because())
-	case policy != ForPromote || newest != nil && newest.Event.passed():
+	case newest != nil && newest.Event == report.EventRolledBack:
+		return RuleRolledBack, fmt.Sprintf("%s was rolled back %s: fix it in a new commit, or give force with a reason", on, when(newest))
+	case policy != ForPromote || newest != nil && newest.Event.Positive():
 		return "", ""
 	case newest == nil:
-		return ruleGreen, on + " has no record of a green run: verify it first, or give force with a reason"
+		return RuleNotGreen, on + " has no record of a green run: verify it first, or give force with a reason"
 	default:
-		return ruleGreen, fmt.Sprintf("the newest record of %s is %s, %s%s: verify it again, or give force with a reason",
-			on, newest.Event, newest.when(), newest.because())
+		return RuleNotGreen, fmt.Sprintf("the newest record of %s is %s, %s: verify it again, or give force with a reason", on, newest.Event, when(newest))
 	}
 }
 
-// when tells a record's time for a sentence.
-func (rec *Record) when() string { return "at " + rec.Time.UTC().Format(time.RFC3339) }
-
-// because tells a record's reason for a sentence.
-func (rec *Record) because() string {
-	if rec.Reason == "" {
-		return ""
+// when is a record's time and reason for a sentence.
+func when(rec *report.Record) string {
+	text := "at " + rec.Time.UTC().Format(time.RFC3339)
+	if rec.Reason != "" {
+		text += " (" + rec.Reason + ")"
 	}
-	return " (" + rec.Reason + ")"
+	return text
 }
 
 // A succession is what is known of the order of two digests of one image.
 type succession struct {
 	image, target    string
-	oldRev, newRev   string
+	oldRev           string // of the present image, by its label or record
+	newSHA           report.Commit
 	oldTime, newTime time.Time
-	relation         Relation // UnknownRelation: nobody told
-	asked            string   // why nobody told; "" where it wasn't asked
+	relation         report.Relation // unknown: nobody knew
+	unanswered       string          // why nobody knew; "" where nobody was asked
 }
 
 // checkOrder refuses a move backwards. Ancestry decides where it is known, else
-// the times of creation do, and what neither tells is said.
+// the times of creation do; where neither shows the order, that is a warning.
 func checkOrder(s succession) (refusal, warning string) {
-	move := fmt.Sprintf("%s:%s would move from %s to %s", s.image, s.target, named(s.oldRev), named(s.newRev))
+	move := fmt.Sprintf("%s:%s would move from %s to %s", s.image, s.target, named(s.oldRev), named(string(s.newSHA)))
 	basis := ""
 	switch s.relation {
-	case Same, Ahead:
+	case report.Identical, report.Ahead:
 		return "", ""
-	case Behind:
-		return move + ", which is its ancestor: use rollback to go back, or give force with a reason", ""
-	case Diverged:
+	case report.Behind:
+		return move + ", which is its ancestor: use rollback to restore it, or give force with a reason", ""
+	case report.Diverged:
 		basis = "neither commit descends from the other; "
 	default:
-		if sameCommit(s.oldRev, s.newRev) {
+		if s.newSHA.Same(commitOf(s.oldRev)) {
 			return "", ""
 		}
-		if s.asked != "" {
-			basis = "the forge did not tell their order (" + s.asked + "); "
+		if s.unanswered != "" {
+			basis = "the forge did not report their order (" + s.unanswered + "); "
 		}
 	}
 	switch {
 	case s.oldTime.IsZero() || s.newTime.IsZero():
-		return "", move + ": " + basis + "the images tell no time of creation, so their order is unknown"
+		return "", move + ": " + basis + "the images have no time of creation, so their order is unknown"
 	case s.newTime.Before(s.oldTime):
-		return fmt.Sprintf("%s, which was built earlier (%s, the present one %s): %suse rollback to go back, or give force with a reason",
+		return fmt.Sprintf("%s, which was built earlier (%s, the present one %s): %suse rollback to restore it, or give force with a reason",
 			move, s.newTime.Format(time.RFC3339), s.oldTime.Format(time.RFC3339), basis), ""
 	case s.newTime.Equal(s.oldTime):
 		return "", move + ": " + basis + "both were created at the same time, so their order is unknown"
 	case basis != "":
-		return "", move + ": " + basis + "judged by the time of creation, it goes forward"
+		return "", move + ": " + basis + "by the times of creation, it moves forward"
 	}
 	return "", ""
 }
 
-// named is a commit for a sentence.
+// named is a revision for a sentence.
 func named(revision string) string {
-	if revision == "" {
+	switch sha := commitOf(revision); {
+	case sha != "":
+		return sha.Short()
+	case revision != "":
+		return revision
+	default:
 		return "an image of unknown commit"
 	}
-	return short(revision)
 }
 
 // refusals collects what the rules forbid, over all images.
 type refusals struct {
-	rules   []string
+	rules   []Rule
 	reasons []string
 }
 
-func (r *refusals) add(rule, reason string) {
+func (r *refusals) add(rule Rule, reason string) {
 	if reason != "" {
 		r.rules = append(r.rules, rule)
 		r.reasons = append(r.reasons, reason)

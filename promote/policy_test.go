@@ -2,6 +2,7 @@ package promote
 
 import (
 	"errors"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"strings"
 	"testing"
 	"time"
@@ -30,26 +31,28 @@ func TestCheckRevision(t *testing.T) {
 }
 
 func TestCheckRecord(t *testing.T) {
-	rec := func(e Event) *Record { return &Record{Event: e, Time: built[newSHA], Reason: "because"} }
+	rec := func(e report.Event) *report.Record {
+		return &report.Record{Event: e, Time: built[newSHA], Reason: "because"}
+	}
 	for _, tt := range []struct {
 		name            string
-		newest          *Record
-		verify, promote string // the rule that refuses
+		newest          *report.Record
+		verify, promote Rule // the rule that refuses
 	}{
-		{"none", nil, "", ruleGreen},
-		{"verified", rec(Verified), "", ""},
-		{"promoted by hand", rec(PromotedBy), "", ""},
-		{"rejected is judged again", rec(Rejected), "", ruleGreen},
-		{"rolled back", rec(RolledBack), ruleRolled, ruleRolled},
+		{"none", nil, "", RuleNotGreen},
+		{"verified", rec(report.EventVerified), "", ""},
+		{"promoted by hand", rec(report.EventPromoted), "", ""},
+		{"rejected is judged again", rec(report.EventRejected), "", RuleNotGreen},
+		{"rolled back", rec(report.EventRolledBack), RuleRolledBack, RuleRolledBack},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			for policy, want := range map[Policy]string{ForVerify: tt.verify, ForPromote: tt.promote} {
-				rule, refusal := checkRecord(policy, "host/app", "sha256:"+strings.Repeat("a", 64), tt.newest)
+			for policy, want := range map[Policy]Rule{ForVerify: tt.verify, ForPromote: tt.promote} {
+				rule, refusal := checkRecord(policy, "host/app", report.Digest("sha256:"+strings.Repeat("a", 64)), tt.newest)
 				if rule != want || (refusal != "") != (want != "") {
 					t.Errorf("policy %d: rule %q, refusal %q; want %q", policy, rule, refusal, want)
 				}
 				if refusal != "" && tt.newest != nil && !strings.Contains(refusal, "because") {
-					t.Errorf("the record's reason is not told: %q", refusal)
+					t.Errorf("the record's reason is not shown: %q", refusal)
 				}
 			}
 		})
@@ -61,38 +64,38 @@ func TestCheckOrder(t *testing.T) {
 	var unknown time.Time
 	for _, tt := range []struct {
 		name             string
-		relation         Relation
-		asked            string
+		relation         report.Relation
+		unanswered       string
 		oldTime, newTime time.Time
 		oldRev           string
 		refused, warned  bool
 	}{
-		{"ahead, whatever the times", Ahead, "", later, early, oldSHA, false, false},
-		{"the same commit built again", Same, "", later, early, oldSHA, false, false},
-		{"behind, whatever the times", Behind, "", early, later, oldSHA, true, false},
-		{"diverged, created later", Diverged, "", early, later, oldSHA, false, true},
-		{"diverged, created earlier", Diverged, "", later, early, oldSHA, true, false},
-		{"diverged, times unknown", Diverged, "", unknown, later, oldSHA, false, true},
-		{"not asked, created later", UnknownRelation, "", early, later, oldSHA, false, false},
-		{"not asked, created earlier", UnknownRelation, "", later, early, oldSHA, true, false},
-		{"not asked, the same time", UnknownRelation, "", later, later, oldSHA, false, true},
-		{"not asked, old time unknown", UnknownRelation, "", unknown, later, oldSHA, false, true},
-		{"not asked, new time unknown", UnknownRelation, "", later, unknown, oldSHA, false, true},
-		{"not asked, the same commit", UnknownRelation, "", later, early, newSHA, false, false},
-		{"the forge is down, created later", UnknownRelation, "no answer", early, later, oldSHA, false, true},
-		{"the forge is down, created earlier", UnknownRelation, "no answer", later, early, oldSHA, true, false},
-		{"nothing is known", UnknownRelation, "", unknown, unknown, "", false, true},
+		{"ahead, whatever the times", report.Ahead, "", later, early, oldSHA, false, false},
+		{"the same commit built again", report.Identical, "", later, early, oldSHA, false, false},
+		{"behind, whatever the times", report.Behind, "", early, later, oldSHA, true, false},
+		{"diverged, created later", report.Diverged, "", early, later, oldSHA, false, true},
+		{"diverged, created earlier", report.Diverged, "", later, early, oldSHA, true, false},
+		{"diverged, times unknown", report.Diverged, "", unknown, later, oldSHA, false, true},
+		{"not asked, created later", report.UnknownRelation, "", early, later, oldSHA, false, false},
+		{"not asked, created earlier", report.UnknownRelation, "", later, early, oldSHA, true, false},
+		{"not asked, the same time", report.UnknownRelation, "", later, later, oldSHA, false, true},
+		{"not asked, old time unknown", report.UnknownRelation, "", unknown, later, oldSHA, false, true},
+		{"not asked, new time unknown", report.UnknownRelation, "", later, unknown, oldSHA, false, true},
+		{"not asked, the same commit", report.UnknownRelation, "", later, early, newSHA, false, false},
+		{"the forge is down, created later", report.UnknownRelation, "no answer", early, later, oldSHA, false, true},
+		{"the forge is down, created earlier", report.UnknownRelation, "no answer", later, early, oldSHA, true, false},
+		{"nothing is known", report.UnknownRelation, "", unknown, unknown, "", false, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			refusal, warning := checkOrder(succession{
-				image: "host/app", target: "latest", oldRev: tt.oldRev, newRev: newSHA,
-				oldTime: tt.oldTime, newTime: tt.newTime, relation: tt.relation, asked: tt.asked,
+				image: "host/app", target: "latest", oldRev: tt.oldRev, newSHA: newSHA,
+				oldTime: tt.oldTime, newTime: tt.newTime, relation: tt.relation, unanswered: tt.unanswered,
 			})
 			if (refusal != "") != tt.refused || (warning != "") != tt.warned {
 				t.Errorf("refusal %q, warning %q", refusal, warning)
 			}
-			if text := refusal + warning; tt.asked != "" && !strings.Contains(text, tt.asked) {
-				t.Errorf("that the forge did not tell is not told: %q", text)
+			if text := refusal + warning; tt.unanswered != "" && !strings.Contains(text, tt.unanswered) {
+				t.Errorf("it does not say that the forge did not answer: %q", text)
 			}
 		})
 	}
@@ -100,23 +103,23 @@ func TestCheckOrder(t *testing.T) {
 
 func TestPickARollback(t *testing.T) {
 	var zero time.Time
-	green := func(sha string) step {
-		r := &Record{Event: Verified, SHA: sha, Time: zero.Add(time.Hour), Replaced: "sha256:r"}
-		return step{digest: "d-" + short(sha), shas: []string{sha}, newest: r, arrival: r}
+	green := func(sha report.Commit) step {
+		r := &report.Record{Event: report.EventVerified, SHA: sha, Time: zero.Add(time.Hour), Replaced: "sha256:r"}
+		return step{digest: report.Digest("d-" + sha.Short()), shas: []report.Commit{sha}, newest: r, arrival: r}
 	}
-	bad := func(sha string, e Event) step {
+	bad := func(sha report.Commit, e report.Event) step {
 		s := green(sha)
-		s.newest = &Record{Event: e}
+		s.newest = &report.Record{Event: e}
 		return s
 	}
-	before := func(sha string) step {
-		s := step{digest: "d-" + short(sha), before: true}
-		if len(sha) == 40 {
-			s.shas = []string{sha}
+	before := func(sha report.Commit) step {
+		s := step{digest: report.Digest("d-" + sha.Short()), before: true}
+		if sha.Whole() {
+			s.shas = []report.Commit{sha}
 		}
 		return s
 	}
-	gone := step{digest: "d-gone", before: true, broken: "this digest is not in the registry any more"}
+	gone := step{digest: "d-gone", before: true, broken: "this digest is no longer in the registry"}
 	for _, tt := range []struct {
 		name   string
 		chains [][]step
@@ -124,23 +127,27 @@ func TestPickARollback(t *testing.T) {
 		why    string
 	}{
 		{"one back", [][]step{{green(topSHA), green(newSHA), green(oldSHA)}, {green(topSHA), green(newSHA), green(oldSHA)}}, "d-4c1d56e d-4c1d56e", ""},
-		{"what is rolled back already is no goal", [][]step{{bad(topSHA, RolledBack), green(newSHA)}, {bad(topSHA, RolledBack), green(newSHA)}}, "d-4c1d56e d-4c1d56e", ""},
-		{"over a rejected one", [][]step{{green(topSHA), bad(newSHA, Rejected), green(oldSHA)}, {green(topSHA), green(newSHA), green(oldSHA)}}, "d-1f0c7be d-1f0c7be", ""},
+		{"what is rolled back already is not a goal", [][]step{{bad(topSHA, report.EventRolledBack), green(newSHA)}, {bad(topSHA, report.EventRolledBack), green(newSHA)}}, "d-4c1d56e d-4c1d56e", ""},
+		{"over a rejected one", [][]step{{green(topSHA), bad(newSHA, report.EventRejected), green(oldSHA)}, {green(topSHA), green(newSHA), green(oldSHA)}}, "d-1f0c7be d-1f0c7be", ""},
 		{"over one that only one image had", [][]step{{green(topSHA), green(newSHA), green(oldSHA)}, {green(topSHA), green(oldSHA)}}, "d-1f0c7be d-1f0c7be", ""},
-		{"split: the one that is back already stays", [][]step{{green(topSHA), green(newSHA)}, {green(newSHA), green(oldSHA)}}, "d-4c1d56e d-4c1d56e", ""},
+		{"split: the one that is restored already stays", [][]step{{green(topSHA), green(newSHA)}, {green(newSHA), green(oldSHA)}}, "d-4c1d56e d-4c1d56e", ""},
 		{"split the other way", [][]step{{green(newSHA), green(oldSHA)}, {green(topSHA), green(newSHA)}}, "d-4c1d56e d-4c1d56e", ""},
 		{"before records began", [][]step{{green(topSHA), before(oldSHA)}, {green(topSHA), before(oldSHA)}}, "d-1f0c7be d-1f0c7be", ""},
 		{"before records began, no label", [][]step{{green(topSHA), before("a")}, {green(topSHA), before("b")}}, "d-a d-b", ""},
 		{"before records began, different commits", [][]step{{green(topSHA), before(oldSHA)}, {green(topSHA), before(newSHA)}}, "d-1f0c7be d-4c1d56e", ""},
-		{"before records began, but gone", [][]step{{green(topSHA), gone}, {green(topSHA), before("b")}}, "", "not in the registry"},
-		{"nothing before", [][]step{{green(topSHA)}, {green(topSHA)}}, "", "no record tells"},
-		{"only bad ones", [][]step{{green(topSHA), bad(newSHA, Rejected)}, {green(topSHA), bad(newSHA, Rejected)}}, "", "rejected"},
+		{"before records began, but gone", [][]step{{green(topSHA), gone}, {green(topSHA), before("b")}}, "", "no longer in the registry"},
+		{"nothing before", [][]step{{green(topSHA)}, {green(topSHA)}}, "", "no record says"},
+		{"only bad ones", [][]step{{green(topSHA), bad(newSHA, report.EventRejected)}, {green(topSHA), bad(newSHA, report.EventRejected)}}, "", "rejected"},
 		{"no target", [][]step{{}, {green(topSHA), green(newSHA)}}, "", "does not exist"},
-		{"no records at all", [][]step{{{digest: "d"}}, {{digest: "d"}}}, "", "no record tells"},
+		{"no records at all", [][]step{{{digest: "d"}}, {{digest: "d"}}}, "", "no record says"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, why := pick(tt.chains)
-			if got := strings.Join(c.digests, " "); got != tt.want || !strings.Contains(why, tt.why) {
+			var got string
+			for _, d := range c.digests {
+				got = strings.TrimSpace(got + " " + string(d))
+			}
+			if got != tt.want || !strings.Contains(why, tt.why) {
 				t.Errorf("%q (%s), want %q (%s)", got, why, tt.want, tt.why)
 			}
 		})
@@ -152,11 +159,11 @@ func TestRefusalsAreOneError(t *testing.T) {
 	if r.err() != nil {
 		t.Error("nothing was refused")
 	}
-	r.add(ruleRolled, "one")
-	r.add(ruleBackwards, "")
-	r.add(ruleBackwards, "two")
+	r.add(RuleRolledBack, "one")
+	r.add(RuleBackwards, "")
+	r.add(RuleBackwards, "two")
 	var refused *RefusedError
-	if err := r.err(); !errors.As(err, &refused) || refused.Rule != ruleRolled || refused.Reason != "one; two" {
+	if err := r.err(); !errors.As(err, &refused) || refused.Rule != RuleRolledBack || refused.Reason != "one; two" {
 		t.Errorf("%+v", err)
 	}
 }

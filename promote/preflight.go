@@ -4,7 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // Preflight finds out, without writing a tag, whether the move can succeed and
@@ -13,18 +18,15 @@ import (
 // beside the wait for the rollout.
 //
 // The right to push is tried by uploading the empty config that records need
-// anyway, two bytes that change nothing: tokens and roles tell less than that.
-// Under dry-run nothing is uploaded, and the right stays untried.
+// anyway, two bytes that change nothing: tokens and roles promise more than a
+// registry keeps. Under dry-run nothing is uploaded, and the right stays untried.
 //
 // The error is a [*MoveError] when the move can't succeed; any other means that
 // something could not be read.
-func (p *Promoter) Preflight(ctx context.Context, plan *Plan) error {
-	if err := p.ready(plan); err != nil {
-		return err
-	}
+func (c *Candidate) Preflight(ctx context.Context) error {
 	var fatal, open []error
-	for _, err := range all(len(plan.Images), func(i int) error { return p.preflight(ctx, plan, i) }) {
-		if hopeless := (*MoveError)(nil); errors.As(err, &hopeless) {
+	for _, err := range parallel.All(len(c.images), func(i int) error { return c.preflight(ctx, c.images[i]) }) {
+		if isMoveError(err) {
 			fatal = append(fatal, err)
 		} else {
 			open = append(open, err)
@@ -36,45 +38,54 @@ func (p *Promoter) Preflight(ctx context.Context, plan *Plan) error {
 	return errors.Join(open...)
 }
 
-// preflight checks one image. The checks run at once.
-func (p *Promoter) preflight(ctx context.Context, plan *Plan, i int) error {
-	image, w := &plan.Images[i], plan.work.images[i]
-	checks := []func() error{func() error { return w.pulls(ctx, w.source, false, "the candidate is damaged") }}
-	if image.State != Already {
-		if w.target != nil {
-			checks = append(checks, func() error {
-				return w.pulls(ctx, w.target, true, "there is no way back to what "+image.Target+" points at: push it anew, or delete that tag")
-			})
-		}
-		checks = append(checks, func() error { return p.mayPush(ctx, w.repository) })
-	}
-	faults := all(len(checks), func(i int) error { return checks[i]() })
-	for _, err := range faults {
-		if hopeless := (*MoveError)(nil); errors.As(err, &hopeless) {
-			return err
-		}
-	}
-	return errors.Join(faults...)
+func isMoveError(err error) bool {
+	var failed *MoveError
+	return errors.As(err, &failed)
 }
 
-// pulls proves that a manifest, where asked by its digest, and everything that
-// it names as a manifest is there.
-func (r *repository) pulls(ctx context.Context, m *manifest, itself bool, otherwise string) error {
-	checks := []func() error{func() error { return r.complete(ctx, m, 1) }}
-	if itself {
-		checks = append(checks, func() error {
-			digest, err := r.digest(ctx, m.digest)
-			if err == nil && digest != m.digest {
-				err = &failure{what: "look at " + tagOrDigest(m.digest), on: r.name.Name(), status: 404, said: "its tag is there, but it can't be had by its digest"}
-			}
-			return err
-		})
+// preflight checks one image. The checks run at once.
+func (c *Candidate) preflight(ctx context.Context, i *image) error {
+	checks := []func() error{func() error { return i.pulls(ctx, i.source, "the candidate is damaged") }}
+	if !i.inPlace() {
+		checks = append(checks, func() error { return c.p.mayPush(ctx, i.repository) })
+		if i.target != nil {
+			checks = append(checks, func() error {
+				return i.restorable(ctx, i.target, "there is no way back to what "+i.facts.Target+" points at: push it again, or delete that tag")
+			})
+		}
 	}
-	err := together(checks...)
-	if err != nil && absent(err) {
+	errs := parallel.All(len(checks), func(n int) error { return checks[n]() })
+	for _, err := range errs {
+		if isMoveError(err) {
+			return err
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// pulls checks that everything that a manifest names as a manifest is there.
+func (r *repository) pulls(ctx context.Context, m *registry.Manifest, otherwise string) error {
+	err := r.complete(ctx, m, 1)
+	if registry.Absent(err) {
 		return &MoveError{Err: fmt.Errorf("%s: %w", otherwise, err)}
 	}
 	return err
+}
+
+// restorable checks that a manifest is there by its digest, with everything that
+// it names.
+func (r *repository) restorable(ctx context.Context, m *registry.Manifest, otherwise string) error {
+	return parallel.Together(
+		func() error { return r.pulls(ctx, m, otherwise) },
+		func() error {
+			digest, err := r.Digest(ctx, registry.ByDigest(m.Digest))
+			if err != nil || digest == m.Digest {
+				return err
+			}
+			err = r.wrong("read the digest of manifest "+m.Digest.Short(), http.StatusNotFound, "its tag is there, but it can't be pulled by its digest")
+			return &MoveError{Err: fmt.Errorf("%s: %w", otherwise, err)}
+		},
+	)
 }
 
 // mayPush tries the right to push.
@@ -82,14 +93,14 @@ func (p *Promoter) mayPush(ctx context.Context, r *repository) error {
 	if p.config.DryRun {
 		return nil
 	}
-	if _, err := r.connect(ctx); err == nil && r.noPush != nil {
-		return &MoveError{Err: r.noPush}
+	if err := r.MayPush(ctx); registry.Denied(err) {
+		return &MoveError{Err: err}
 	}
-	bounded, cancel := context.WithTimeout(ctx, p.t.record)
+	bounded, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
 	err := r.configure(bounded)
 	switch {
-	case denied(err):
+	case registry.Denied(err):
 		return &MoveError{Err: err}
 	case ctx.Err() != nil:
 		return err
@@ -100,49 +111,72 @@ func (p *Promoter) mayPush(ctx context.Context, r *repository) error {
 // Confirm reads source and target tags again. An error means that the move must
 // not be made on what was found out before: somebody moved one of them, or it
 // can't be read. It may run beside other reads of the caller.
-func (p *Promoter) Confirm(ctx context.Context, plan *Plan) error {
-	if err := p.ready(plan); err != nil {
-		return err
-	}
-	plan.work.confirmed = time.Time{}
-	at := time.Now()
-	err := each(len(plan.Images), func(i int) error {
-		image, w := &plan.Images[i], plan.work.images[i]
-		var source, target string
-		err := together(
-			func() (err error) { source, err = w.sure(ctx, image.Source, image.Digest); return err },
-			func() (err error) { target, err = w.sure(ctx, image.Target, image.Previous); return err },
+func (c *Candidate) Confirm(ctx context.Context) error {
+	c.setConfirmed(time.Time{})
+	began := time.Now()
+	err := parallel.Each(len(c.images), func(n int) error {
+		i := c.images[n]
+		var source, target report.Digest
+		err := parallel.Together(
+			func() (err error) { source, err = i.sure(ctx, i.facts.Source, i.source); return err },
+			func() (err error) { target, err = i.sure(ctx, i.facts.Target, i.target); return err },
 		)
 		if err != nil {
 			return err
 		}
-		image.Now = target
+		c.saw(n, target)
 		return errors.Join(
-			moved(image.Image, image.Source, image.Digest, source, "what was tested is not what would be promoted; run again"),
-			moved(image.Image, image.Target, image.Previous, target, "somebody else moves this tag; run again"),
+			unmoved(i.image, i.facts.Source, i.source, source, "what was tested is not what would be promoted; run again"),
+			unmoved(i.image, i.facts.Target, i.target, target, "somebody else moved this tag; run again"),
 		)
 	})
 	if err == nil {
-		plan.work.confirmed = at
+		c.setConfirmed(began)
 	}
 	return err
 }
 
-// sure reads a tag's digest, and its bytes where that is not the expected one.
-func (r *repository) sure(ctx context.Context, tag, expected string) (string, error) {
-	digest, err := r.digest(ctx, tag)
-	if err != nil || digest == expected || digest == "" {
-		return digest, err
-	}
-	m, err := r.manifest(ctx, tag)
-	return digestOfManifest(m), err
+func (c *Candidate) setConfirmed(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.confirmed = t
 }
 
-// moved is the error of a tag that shows another digest than before.
-func moved(image, tag, before, now, so string) error {
-	if before == now {
+// fresh reports whether what Confirm saw is recent enough to count.
+func (c *Candidate) fresh() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.confirmed.IsZero() && time.Since(c.confirmed) <= confirmedFor
+}
+
+// sure reads a tag's digest. One that none of the known manifests has is not
+// believed before the bytes confirm it: a registry's header may be wrong.
+func (r *repository) sure(ctx context.Context, tag string, known ...*registry.Manifest) (report.Digest, error) {
+	digest, err := r.Digest(ctx, registry.ByTag(tag))
+	if err != nil || digest == "" {
+		return digest, err
+	}
+	for _, m := range known {
+		if m.DigestOrNone() == digest {
+			return digest, nil
+		}
+	}
+	m, err := r.Manifest(ctx, registry.ByTag(tag))
+	return m.DigestOrNone(), err
+}
+
+// unmoved is an error where a tag shows another digest than before.
+func unmoved(image, tag string, before *registry.Manifest, now report.Digest, so string) error {
+	if before.DigestOrNone() == now {
 		return nil
 	}
 	return fmt.Errorf("%s:%s pointed at %s when the run began and points at %s now: %s",
-		image, tag, orAbsent(before), orAbsent(now), so)
+		image, tag, orNothing(before.DigestOrNone()), orNothing(now), so)
+}
+
+func orNothing(d report.Digest) string {
+	if d == "" {
+		return "nothing"
+	}
+	return string(d)
 }

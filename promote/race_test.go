@@ -3,6 +3,7 @@ package promote
 import (
 	"errors"
 	"fmt"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,8 +15,8 @@ import (
 // TestTwoGates lets two gates with different commits work on the same targets at
 // once, with every offset between them that makes a difference, over a network
 // whose round trip is the same for both. At the end no target is split without
-// one of them having told so, and no older commit lies on a newer one that was
-// told as promoted.
+// one of them having said so, and no older commit lies on a newer one that was
+// reported as promoted.
 func TestTwoGates(t *testing.T) {
 	const trip = 40 * time.Millisecond
 	for offset := -12 * trip; offset <= 12*trip; offset += trip / 4 {
@@ -33,9 +34,8 @@ func TestTwoGates(t *testing.T) {
 
 // A gateRun is what became of one of two gates.
 type gateRun struct {
-	sha  string
-	plan *Plan
-	err  error
+	sha string
+	err error
 }
 
 func twoGates(t *testing.T, trip, slow, offset time.Duration) {
@@ -47,8 +47,8 @@ func twoGates(t *testing.T, trip, slow, offset time.Duration) {
 		}
 		return trip / 2
 	}
-	m.before = func(req *http.Request) *http.Response { pause(req.Context(), half(req)); return nil }
-	m.after = func(req *http.Request) { pause(req.Context(), half(req)) }
+	m.before = func(req *http.Request) *http.Response { _ = web.Pause(req.Context(), half(req)); return nil }
+	m.after = func(req *http.Request) { _ = web.Pause(req.Context(), half(req)) }
 	runs := []*gateRun{{sha: newSHA}, {sha: topSHA}}
 	var wg sync.WaitGroup
 	for i, p := range []*Promoter{older, newer} {
@@ -56,28 +56,27 @@ func twoGates(t *testing.T, trip, slow, offset time.Duration) {
 			if wait := max(0, offset*time.Duration(2*i-1)); wait > 0 {
 				time.Sleep(wait)
 			}
-			w := &world{}
-			runs[i].plan, runs[i].err = w.verify(t.Context(), p, runs[i].sha)
+			_, runs[i].err = verify(t.Context(), p, runs[i].sha)
 		})
 	}
 	wg.Wait()
 	m.before, m.after = nil, nil
 	now := []string{m.revision(apps[0], "latest"), m.revision(apps[1], "latest")}
 	var failed *MoveError
-	told := errors.As(runs[0].err, &failed) || errors.As(runs[1].err, &failed)
-	if now[0] != now[1] && !told {
-		t.Errorf("the targets are split (%s, %s) and nobody told: %v; %v", short(now[0]), short(now[1]), runs[0].err, runs[1].err)
+	said := errors.As(runs[0].err, &failed) || errors.As(runs[1].err, &failed)
+	if now[0] != now[1] && !said {
+		t.Errorf("the targets are split (%s, %s) and nobody said so: %v; %v", now[0], now[1], runs[0].err, runs[1].err)
 	}
 	for i, sha := range now {
 		if runs[1].err == nil && sha != topSHA {
-			t.Errorf("%s is at %s, though the newer one was told as promoted; the older gate says: %v", apps[i], short(sha), runs[0].err)
+			t.Errorf("%s is at %s, though the newer gate reported it as promoted; the older gate says: %v", apps[i], sha, runs[0].err)
 		}
 		if runs[0].err == nil && sha == oldSHA {
-			t.Errorf("%s is at the former commit, though the older gate told it as promoted", apps[i])
+			t.Errorf("%s is at the former commit, though the older gate reported it as promoted", apps[i])
 		}
 	}
 	if testing.Verbose() {
-		t.Logf("%s %s; older: %v; newer: %v", short(now[0]), short(now[1]), brief(runs[0].err), brief(runs[1].err))
+		t.Logf("%s %s; older: %v; newer: %v", now[0], now[1], brief(runs[0].err), brief(runs[1].err))
 	}
 }
 
@@ -117,10 +116,10 @@ func TestSlowRecordDoesNotWidenTheGap(t *testing.T) {
 			}
 			return nil
 		}
-		expectOpen(t, p.Promote(t.Context(), plan, green), "somebody else")
+		expectOpen(t, plan.Promote(t.Context(), green), "somebody else")
 		for _, app := range apps {
 			if now := m.revision(app, "latest"); now != topSHA {
-				t.Errorf("%s is at %s", app, short(now))
+				t.Errorf("%s is at %s", app, now)
 			}
 		}
 	})

@@ -6,15 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // What a record is made of. The statement and its predicate are those of
@@ -23,7 +23,6 @@ import (
 const (
 	recordType    = "application/vnd.canary-verify.record.v1+json"
 	payloadType   = "application/vnd.in-toto+json"
-	emptyType     = "application/vnd.oci.empty.v1+json"
 	statementType = "https://in-toto.io/Statement/v1"
 	predicateType = "https://slsa.dev/verification_summary/v1"
 	verifierID    = "https://git.moleculesai.app/molecule-ai/canary-verify"
@@ -32,21 +31,16 @@ const (
 	byHand        = "urn:canary-verify:by-hand"
 )
 
-// emptyConfig is the content of the empty config of an artifact, as the OCI
-// image specification fixes it.
-var emptyConfig = []byte("{}")
-
-// Bounds on records that are read. Ours are under 2 KiB.
+// Limits of records that are read. Ours are under 2 KiB.
 const (
 	maxPayload = 64 << 10
 	maxText    = 500 // characters of a reason, a URL, an actor
 )
 
-// passed reports whether an event says that the digest was good.
-func (e Event) passed() bool { return e == Verified || e == PromotedBy }
-
 // known reports whether an event is one of ours.
-func (e Event) known() bool { return e.passed() || e == Rejected || e == RolledBack }
+func known(e report.Event) bool {
+	return e.Positive() || e == report.EventRejected || e == report.EventRolledBack
+}
 
 // A statement is the payload of a record.
 type statement struct {
@@ -81,20 +75,20 @@ type policyRef struct {
 }
 
 type extension struct {
-	Event    Event  `json:"event"`
-	SHA      string `json:"sha"`
-	Target   string `json:"target"`
-	Replaced string `json:"replaced,omitempty"`
-	Tool     string `json:"tool,omitempty"`
-	RunURL   string `json:"runUrl,omitempty"`
-	Actor    string `json:"actor,omitempty"`
-	Reason   string `json:"reason,omitempty"`
+	Event    report.Event  `json:"event"`
+	SHA      report.Commit `json:"sha"`
+	Target   string        `json:"target"`
+	Replaced report.Digest `json:"replaced,omitempty"`
+	Tool     string        `json:"tool,omitempty"`
+	RunURL   string        `json:"runUrl,omitempty"`
+	Actor    string        `json:"actor,omitempty"`
+	Reason   string        `json:"reason,omitempty"`
 }
 
 // payload returns the bytes of a record's payload: the same for the same record.
-func (rec Record) payload(repository, tool string) []byte {
+func payload(rec report.Record, repository, tool string) []byte {
 	result, level := "FAILED", "FAILED"
-	if rec.Event.passed() {
+	if rec.Event.Positive() {
 		result, level = "PASSED", "CANARY_VERIFIED"
 	}
 	policy := policyRef{URI: byHand}
@@ -104,7 +98,7 @@ func (rec Record) payload(repository, tool string) []byte {
 	if hash, found := strings.CutPrefix(rec.Hash, "sha256:"); found {
 		policy.Digest = map[string]string{"sha256": hash}
 	}
-	hex := strings.TrimPrefix(rec.Digest, "sha256:")
+	hex := strings.TrimPrefix(string(rec.Digest), "sha256:")
 	s := statement{
 		Type:          statementType,
 		Subject:       []subject{{Name: repository, Digest: map[string]string{"sha256": hex}}},
@@ -127,61 +121,32 @@ func (rec Record) payload(repository, tool string) []byte {
 }
 
 // purl is the package URL of an image, which SLSA takes as its resource URI.
-func purl(repository, digest string) string {
+func purl(repository string, digest report.Digest) string {
 	base := repository[strings.LastIndex(repository, "/")+1:]
-	return "pkg:oci/" + base + "@" + url.QueryEscape(digest) + "?repository_url=" + url.QueryEscape(repository)
+	return "pkg:oci/" + base + "@" + url.QueryEscape(string(digest)) + "?repository_url=" + url.QueryEscape(repository)
 }
 
 // artifact returns the manifest that attaches a payload to its subject. The
-// library's mutate sets neither artifactType nor the empty config.
-func artifact(of v1.Descriptor, rec Record, payload []byte) *manifest {
-	raw, err := json.Marshal(struct {
-		SchemaVersion int               `json:"schemaVersion"`
-		MediaType     string            `json:"mediaType"`
-		ArtifactType  string            `json:"artifactType"`
-		Config        descriptor        `json:"config"`
-		Layers        []descriptor      `json:"layers"`
-		Subject       descriptor        `json:"subject"`
-		Annotations   map[string]string `json:"annotations"`
-	}{
-		2, string(types.OCIManifestSchema1), recordType,
-		descriptor{emptyType, digestOf(emptyConfig), int64(len(emptyConfig))},
-		[]descriptor{{payloadType, digestOf(payload), int64(len(payload))}},
-		descriptor{string(of.MediaType), of.Digest.String(), of.Size},
-		rec.annotations(),
-	})
-	if err != nil {
-		panic(err) // strings and numbers
-	}
-	return &manifest{digest: digestOf(raw), mediaType: string(types.OCIManifestSchema1), raw: raw}
-}
-
-// annotations tell time and event, so that the newest record can be found
+// annotations repeat time and event, so that the newest record can be found
 // without reading them all, and people see them in a listing.
-func (rec Record) annotations() map[string]string {
-	return map[string]string{
+func artifact(subject *registry.Manifest, rec report.Record, payload []byte) *registry.Manifest {
+	return registry.NewArtifact(recordType, subject.Descriptor(), map[string]string{
 		createdLabel: rec.Time.UTC().Format(time.RFC3339Nano),
 		eventKey:     string(rec.Event),
-	}
-}
-
-type descriptor struct {
-	MediaType string `json:"mediaType"`
-	Digest    string `json:"digest"`
-	Size      int64  `json:"size"`
+	}, registry.Describe(payloadType, payload))
 }
 
 // parseArtifact checks that a manifest is a record of the digest and returns
 // its payload's descriptor.
-func parseArtifact(m *manifest, of string) (v1.Descriptor, error) {
+func parseArtifact(m *registry.Manifest, of report.Digest) (v1.Descriptor, error) {
 	none := v1.Descriptor{}
-	c := m.content
+	c := m.Content
 	switch {
 	case c.ArtifactType != recordType:
 		return none, fmt.Errorf("its type is %q", untrusted.Line(c.ArtifactType, maxLabel))
-	case c.Subject == nil || c.Subject.Digest.String() != of:
-		return none, errors.New("it is attached to something else")
-	case c.Config == nil || c.Config.MediaType != emptyType:
+	case c.Subject == nil || c.Subject.Digest.String() != string(of):
+		return none, errors.New("it is attached to another digest")
+	case c.Config == nil || c.Config.MediaType != registry.EmptyType:
 		return none, errors.New("its config is not the empty one")
 	case len(c.Layers) != 1 || c.Layers[0].MediaType != payloadType:
 		return none, errors.New("it does not have one layer of type " + payloadType)
@@ -191,44 +156,26 @@ func parseArtifact(m *manifest, of string) (v1.Descriptor, error) {
 	return c.Layers[0], nil
 }
 
-// hashForm is what a suite's hash and a digest look like.
-var hashForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-
 // parsePayload reads the payload of a record of the digest. Foreign texts are
 // sanitised.
-func parsePayload(b []byte, of string) (*Record, error) {
+func parsePayload(b []byte, of report.Digest) (*report.Record, error) {
 	if len(b) > maxPayload {
 		return nil, fmt.Errorf("the payload has %d bytes; at most %d are read", len(b), maxPayload)
 	}
 	var s statement
 	d := json.NewDecoder(bytes.NewReader(b))
 	if err := d.Decode(&s); err != nil {
-		return nil, fmt.Errorf("the payload is no statement: %s", untrusted.Line(err.Error(), maxLabel))
+		return nil, fmt.Errorf("the payload is not a statement: %s", untrusted.Line(err.Error(), maxLabel))
 	}
 	if d.More() {
-		return nil, errors.New("the payload goes on behind the statement")
+		return nil, errors.New("the payload goes on after the statement")
 	}
 	p, x := s.Predicate, s.Predicate.Record
-	switch {
-	case s.Type != statementType || s.PredicateType != predicateType:
-		return nil, errors.New("the payload is a statement of another kind")
-	case len(s.Subject) != 1 || "sha256:"+s.Subject[0].Digest["sha256"] != of:
-		return nil, errors.New("the payload is about something else")
-	case !x.Event.known():
-		return nil, fmt.Errorf("the event %q is unknown", untrusted.Line(string(x.Event), maxLabel))
-	case p.VerificationResult != "PASSED" && p.VerificationResult != "FAILED" || (p.VerificationResult == "PASSED") != x.Event.passed():
-		return nil, errors.New("its verdict and its event contradict each other")
-	case p.TimeVerified.IsZero():
-		return nil, errors.New("it has no time")
-	case x.SHA != "" && !commitForm.MatchString(x.SHA):
-		return nil, errors.New("its sha is no commit")
-	case !tagForm.MatchString(x.Target):
-		return nil, errors.New("its target is no tag")
-	case x.Replaced != "" && !hashForm.MatchString(x.Replaced):
-		return nil, errors.New("what it replaced is no digest")
+	if err := s.check(of); err != nil {
+		return nil, err
 	}
-	rec := &Record{
-		Event: x.Event, Time: p.TimeVerified.UTC(), SHA: x.SHA, Digest: of, Target: x.Target, Replaced: x.Replaced,
+	rec := &report.Record{
+		Event: x.Event, Time: p.TimeVerified.UTC(), SHA: commitOf(string(x.SHA)), Digest: of, Target: x.Target, Replaced: x.Replaced,
 		RunURL: untrusted.Line(x.RunURL, maxText), Actor: untrusted.Line(x.Actor, maxText), Reason: untrusted.Line(x.Reason, maxText),
 	}
 	if suite, found := strings.CutPrefix(p.Policy.URI, suitePrefix); found {
@@ -238,74 +185,74 @@ func parsePayload(b []byte, of string) (*Record, error) {
 		}
 		rec.Suite = untrusted.Line(name, maxText)
 	}
-	if hash := "sha256:" + p.Policy.Digest["sha256"]; hashForm.MatchString(hash) {
-		rec.Hash = hash
+	if hash, err := report.ParseDigest("sha256:" + p.Policy.Digest["sha256"]); err == nil {
+		rec.Hash = string(hash)
 	}
 	return rec, nil
 }
 
-// An entry is a record in a listing of what refers to a digest.
-type entry struct {
-	digest string    // of the record's manifest
-	time   time.Time // zero: the listing does not tell
+// check says what is wrong with a statement about a digest.
+func (s *statement) check(of report.Digest) error {
+	p, x := s.Predicate, s.Predicate.Record
+	_, replacedErr := report.ParseDigest(string(x.Replaced))
+	switch {
+	case s.Type != statementType || s.PredicateType != predicateType:
+		return errors.New("the payload is a statement of another kind")
+	case len(s.Subject) != 1 || "sha256:"+s.Subject[0].Digest["sha256"] != string(of):
+		return errors.New("the payload is about another digest")
+	case !known(x.Event):
+		return fmt.Errorf("the event %q is unknown", untrusted.Line(string(x.Event), maxLabel))
+	case p.VerificationResult != "PASSED" && p.VerificationResult != "FAILED" || (p.VerificationResult == "PASSED") != x.Event.Positive():
+		return errors.New("its verdict does not fit its event")
+	case p.TimeVerified.IsZero():
+		return errors.New("it has no time")
+	case x.SHA != "" && commitOf(string(x.SHA)) != x.SHA:
+		return errors.New("its sha is not a commit")
+	case !registry.ValidTag(x.Target):
+		return errors.New("its target is not a tag")
+	case x.Replaced != "" && replacedErr != nil:
+		return errors.New("what it replaced is not a digest")
+	}
+	return nil
 }
 
-// maxReferrers is how many referrers of one digest are looked at.
-const maxReferrers = 2000
+// An entry is a record in a listing of what refers to a digest.
+type entry struct {
+	digest report.Digest // of the record's manifest
+	time   time.Time     // zero: the listing does not say
+}
 
-// parseListing reads an index of referrers and returns the records in it.
-func parseListing(b []byte) ([]entry, error) {
-	var index struct {
-		SchemaVersion int `json:"schemaVersion"`
-		Manifests     []struct {
-			Digest       string            `json:"digest"`
-			ArtifactType string            `json:"artifactType"`
-			Annotations  map[string]string `json:"annotations"`
-		} `json:"manifests"`
-	}
-	if err := json.Unmarshal(b, &index); err != nil {
-		return nil, fmt.Errorf("the list of referrers is no index: %s", untrusted.Line(err.Error(), maxLabel))
-	}
-	if index.SchemaVersion != 2 {
-		return nil, errors.New("the list of referrers is no index")
-	}
-	if n := len(index.Manifests); n > maxReferrers {
-		return nil, fmt.Errorf("%d artifacts refer to it; more than %d are refused", n, maxReferrers)
-	}
+// records picks the records of a listing, newest first; of the same time, by
+// digest.
+func records(list []v1.Descriptor) []entry {
 	var entries []entry
-	for _, d := range index.Manifests {
-		if !isRecord(d.ArtifactType, d.Annotations) {
+	for _, d := range list {
+		if !isRecord(d) {
 			continue
-		}
-		if !hashForm.MatchString(d.Digest) {
-			return nil, errors.New("the list of referrers names a record without a digest")
 		}
 		at, err := time.Parse(time.RFC3339Nano, d.Annotations[createdLabel])
 		if err != nil {
 			at = time.Time{}
 		}
-		entries = append(entries, entry{d.Digest, at})
+		entries = append(entries, entry{report.Digest(d.Digest.String()), at})
 	}
-	slices.SortFunc(entries, newerEntry)
-	return slices.CompactFunc(entries, func(a, b entry) bool { return a.digest == b.digest }), nil
+	slices.SortFunc(entries, func(a, b entry) int {
+		if c := b.time.Compare(a.time); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.digest), string(b.digest))
+	})
+	return entries
 }
 
 // isRecord reports whether a listing means one of our records. Some registries
 // list an artifact under the type of its config, or under none.
-func isRecord(artifactType string, annotations map[string]string) bool {
-	switch artifactType {
+func isRecord(d v1.Descriptor) bool {
+	switch d.ArtifactType {
 	case recordType:
 		return true
-	case emptyType, "":
-		return Event(annotations[eventKey]).known()
+	case registry.EmptyType, "":
+		return known(report.Event(d.Annotations[eventKey]))
 	}
 	return false
-}
-
-// newerEntry orders records: the newest first, ties by digest.
-func newerEntry(a, b entry) int {
-	if c := b.time.Compare(a.time); c != 0 {
-		return c
-	}
-	return strings.Compare(a.digest, b.digest)
 }

@@ -11,32 +11,33 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	vsa "github.com/in-toto/attestation/go/predicates/vsa/v1"
 	intoto "github.com/in-toto/attestation/go/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // sample is a record with every field set.
-var sample = Record{
-	Event: Verified, Time: time.Date(2026, 5, 2, 12, 34, 56, 789e6, time.UTC), SHA: newSHA,
-	Digest: "sha256:" + strings.Repeat("ab", 32), Target: "latest", Replaced: "sha256:" + strings.Repeat("cd", 32),
+var sample = report.Record{
+	Event: report.EventVerified, Time: time.Date(2026, 5, 2, 12, 34, 56, 789e6, time.UTC), SHA: newSHA,
+	Digest: report.Digest("sha256:" + strings.Repeat("ab", 32)), Target: "latest", Replaced: report.Digest("sha256:" + strings.Repeat("cd", 32)),
 	Suite: "checks/my suite.yml", Hash: "sha256:" + strings.Repeat("ef", 32),
-	RunURL: "https://forge.example/org/repo/actions/runs/7", Actor: "ada", Reason: "every check held",
+	RunURL: "https://forge.example/org/repo/actions/runs/7", Actor: "ada", Reason: "every check passed",
 }
 
 // TestPayloadIsAVerificationSummary reads a record with the types that in-toto
-// publishes, and holds every field against it.
+// publishes, and checks every field.
 func TestPayloadIsAVerificationSummary(t *testing.T) {
-	for _, event := range []Event{Verified, PromotedBy, Rejected, RolledBack} {
+	for _, event := range []report.Event{report.EventVerified, report.EventPromoted, report.EventRejected, report.EventRolledBack} {
 		t.Run(string(event), func(t *testing.T) {
 			rec := sample
 			rec.Event = event
-			raw := rec.payload("registry.example/org/app", "canary-verify/1.0")
+			raw := payload(rec, "registry.example/org/app", "canary-verify/1.0")
 			var s intoto.Statement
 			if err := protojson.Unmarshal(raw, &s); err != nil {
 				t.Fatal(err)
@@ -60,7 +61,7 @@ func TestPayloadIsAVerificationSummary(t *testing.T) {
 			if err := protojson.Unmarshal(known, &p); err != nil { // strict: an unknown field is an error
 				t.Fatal(err)
 			}
-			want := map[bool]string{true: "PASSED", false: "FAILED"}[event.passed()]
+			want := map[bool]string{true: "PASSED", false: "FAILED"}[event.Positive()]
 			if p.GetVerificationResult() != want || p.GetVerifier().GetId() != verifierID || !p.GetTimeVerified().AsTime().Equal(rec.Time) ||
 				p.GetPolicy().GetDigest()["sha256"] != strings.Repeat("ef", 32) || !strings.HasPrefix(p.GetResourceUri(), "pkg:oci/app@sha256") || len(p.GetVerifiedLevels()) != 1 {
 				t.Errorf("%v", &p)
@@ -70,7 +71,7 @@ func TestPayloadIsAVerificationSummary(t *testing.T) {
 }
 
 func TestPayloadIsDeterministicAndComesBack(t *testing.T) {
-	a, b := sample.payload("registry.example/org/app", "t"), sample.payload("registry.example/org/app", "t")
+	a, b := payload(sample, "registry.example/org/app", "t"), payload(sample, "registry.example/org/app", "t")
 	if !bytes.Equal(a, b) {
 		t.Errorf("%s\n%s", a, b)
 	}
@@ -78,8 +79,8 @@ func TestPayloadIsDeterministicAndComesBack(t *testing.T) {
 	if err != nil || *rec != sample {
 		t.Errorf("%+v, %v; want %+v", rec, err, sample)
 	}
-	bare := Record{Event: Rejected, Time: sample.Time, Digest: sample.Digest, Target: "latest"}
-	rec, err = parsePayload(bare.payload("registry.example/org/app", ""), sample.Digest)
+	bare := report.Record{Event: report.EventRejected, Time: sample.Time, Digest: sample.Digest, Target: "latest"}
+	rec, err = parsePayload(payload(bare, "registry.example/org/app", ""), sample.Digest)
 	if err != nil || *rec != bare {
 		t.Errorf("%+v, %v; want %+v", rec, err, bare)
 	}
@@ -97,24 +98,24 @@ func swap(old, new string) func([]byte) []byte {
 
 func TestMalformedPayloadsAreRefused(t *testing.T) {
 	for name, change := range map[string]func([]byte) []byte{
-		"empty":              func([]byte) []byte { return nil },
-		"not JSON":           func([]byte) []byte { return []byte("<html>") },
-		"null":               func([]byte) []byte { return []byte("null") },
-		"two statements":     func(b []byte) []byte { return append(b, b...) },
-		"huge":               func(b []byte) []byte { return append(b, bytes.Repeat([]byte(" "), maxPayload)...) },
-		"another statement":  swap("Statement/v1", "Statement/v2"),
-		"another predicate":  swap("verification_summary", "provenance"),
-		"another subject":    swap(`"sha256":"abab`, `"sha256":"cdcd`),
-		"unknown event":      swap(`"event":"verified"`, `"event":"blessed"`),
-		"contradiction":      swap("PASSED", "FAILED"),
-		"no verdict":         swap("PASSED", ""),
-		"no time":            swap("2026-05-02T12:34:56.789Z", "0001-01-01T00:00:00Z"),
-		"sha is no commit":   swap(`"sha":"4c1d`, `"sha":"main`),
-		"target is no tag":   swap(`"target":"latest"`, `"target":"-x"`),
-		"replaced no digest": swap(`"replaced":"sha256:cd`, `"replaced":"sha512:cd`),
+		"empty":               func([]byte) []byte { return nil },
+		"not JSON":            func([]byte) []byte { return []byte("<html>") },
+		"null":                func([]byte) []byte { return []byte("null") },
+		"two statements":      func(b []byte) []byte { return append(b, b...) },
+		"huge":                func(b []byte) []byte { return append(b, bytes.Repeat([]byte(" "), maxPayload)...) },
+		"another statement":   swap("Statement/v1", "Statement/v2"),
+		"another predicate":   swap("verification_summary", "provenance"),
+		"another subject":     swap(`"sha256":"abab`, `"sha256":"cdcd`),
+		"unknown event":       swap(`"event":"verified"`, `"event":"blessed"`),
+		"verdict and event":   swap("PASSED", "FAILED"),
+		"no verdict":          swap("PASSED", ""),
+		"no time":             swap("2026-05-02T12:34:56.789Z", "0001-01-01T00:00:00Z"),
+		"sha is not a commit": swap(`"sha":"4c1d`, `"sha":"main`),
+		"target is not a tag": swap(`"target":"latest"`, `"target":"-x"`),
+		"replaced no digest":  swap(`"replaced":"sha256:cd`, `"replaced":"sha512:cd`),
 	} {
 		t.Run(name, func(t *testing.T) {
-			rec, err := parsePayload(change(sample.payload("registry.example/org/app", "t")), sample.Digest)
+			rec, err := parsePayload(change(payload(sample, "registry.example/org/app", "t")), sample.Digest)
 			if err == nil {
 				t.Errorf("read as %+v", rec)
 			}
@@ -125,7 +126,7 @@ func TestMalformedPayloadsAreRefused(t *testing.T) {
 func TestForeignTextsInRecordsAreSanitised(t *testing.T) {
 	rec := sample
 	rec.Actor, rec.Reason, rec.RunURL = "::error::x", "a\x1b[31mb\n::set-output", strings.Repeat("u", 2*maxText)
-	got, err := parsePayload(rec.payload("registry.example/org/app", "t"), sample.Digest)
+	got, err := parsePayload(payload(rec, "registry.example/org/app", "t"), sample.Digest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,104 +135,97 @@ func TestForeignTextsInRecordsAreSanitised(t *testing.T) {
 	}
 }
 
+// fallbackTag is where other clients look for a list of referrers.
+func fallbackTag(digest string) registry.Reference {
+	return byTag(strings.Replace(digest, ":", "-", 1))
+}
+
 // plant stores a manifest and its blobs as somebody else would, and returns its
 // digest.
-func (w *world) plant(app string, manifest []byte, blobs ...[]byte) string {
+func (w *world) plant(app string, manifest []byte, blobs ...[]byte) report.Digest {
 	w.t.Helper()
 	r := w.repository(app)
 	for _, b := range blobs {
-		if err := r.upload(w.t.Context(), b); err != nil {
+		if err := r.PushBlob(w.t.Context(), b); err != nil {
 			w.t.Fatal(err)
 		}
 	}
-	m, err := parseManifest("application/vnd.oci.image.manifest.v1+json", manifest)
+	m, err := registry.ParseManifest("application/vnd.oci.image.manifest.v1+json", manifest)
 	if err == nil {
-		_, err = r.put(w.t.Context(), m.digest, m)
+		_, err = r.Store(w.t.Context(), m)
 	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return m.digest
+	return m.Digest
 }
 
-// repository is the first promoter's view of an image.
-func (w *world) repository(app string) *repository {
-	w.t.Helper()
-	for _, r := range w.promoter().repos {
-		if r.name.RepositoryStr() == app {
-			return r
-		}
-	}
-	w.t.Fatal(app)
-	return nil
-}
-
-// TestUnreadableRecordsAreInconclusive attaches what is no record to the
+// TestUnreadableRecordsAreInconclusive attaches what is not a record to the
 // candidate: neither a refusal nor a permission.
 func TestUnreadableRecordsAreInconclusive(t *testing.T) {
-	good := func(w *world, digest string) (*manifest, []byte) {
+	good := func(w *world, digest report.Digest) (*registry.Manifest, []byte) {
 		rec := sample
 		rec.Digest = digest
-		raw := w.Manifest(apps[0], digest)
-		m, err := parseManifest("", raw)
+		raw := w.Manifest(apps[0], string(digest))
+		m, err := registry.ParseManifest("", raw)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		payload := rec.payload("x/"+apps[0], "t")
-		return artifact(subjectOf(m), rec, payload), payload
+		content := payload(rec, "x/"+apps[0], "t")
+		return artifact(m, rec, content), content
 	}
 	for name, change := range map[string]func(m, payload string) (string, string){
 		"payload is malformed": func(m, p string) (string, string) {
-			return strings.Replace(m, digestOf([]byte(p)), digestOf([]byte("x")), 1), "x"
+			return strings.Replace(m, string(registry.DigestOf([]byte(p))), string(registry.DigestOf([]byte("x"))), 1), "x"
 		},
 		"two layers": func(m, p string) (string, string) {
 			i, j := strings.Index(m, `"layers":[`)+len(`"layers":[`), strings.Index(m, `],"subject"`)
 			return m[:j] + "," + m[i:j] + m[j:], p
 		},
 		"huge payload": func(m, p string) (string, string) {
-			return strings.Replace(m, fmt.Sprintf(`"size":%d}],`, len(p)), `"size":999999}],`, 1), p
+			return strings.Replace(m, fmt.Sprintf(`"size":%d`, len(p)), `"size":999999`, 1), p
 		},
-		"size is a lie": func(m, p string) (string, string) {
-			return strings.Replace(m, fmt.Sprintf(`"size":%d}],`, len(p)), `"size":7}],`, 1), p
+		"size is wrong": func(m, p string) (string, string) {
+			return strings.Replace(m, fmt.Sprintf(`"size":%d`, len(p)), `"size":7`, 1), p
 		},
 		"config is not empty": func(m, p string) (string, string) {
-			return strings.Replace(m, emptyType, "application/json", 1), p
+			return strings.Replace(m, registry.EmptyType, "application/json", 1), p
 		},
-		"listing tells another time": func(m, p string) (string, string) {
+		"listing shows another time": func(m, p string) (string, string) {
 			return strings.Replace(m, "2026-05-02T12:34:56.789Z", "2036-05-02T12:34:56.789Z", 1), p
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, sim.RegistryConfig{Referrers: true})
-			m, payload := good(w, w.Digest(apps[0], "staging-4c1d56e"))
-			changed, blob := change(string(m.raw), string(payload))
-			if changed == string(m.raw) {
+			m, content := good(w, w.digest(apps[0], "staging-4c1d56e"))
+			changed, blob := change(string(m.Raw), string(content))
+			if changed == string(m.Raw) {
 				t.Fatal("nothing changed")
 			}
-			w.plant(apps[0], []byte(changed), []byte(blob), emptyConfig)
+			w.plant(apps[0], []byte(changed), []byte(blob), registry.EmptyConfig)
 			plan, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
 			var refused *RefusedError
 			if err == nil || errors.As(err, &refused) || !strings.Contains(err.Error(), "record") && !strings.Contains(err.Error(), "blob") {
-				t.Errorf("%v; %+v", err, plan.Images[0].Newest)
+				t.Errorf("%v; %+v", err, plan)
 			}
 		})
 	}
 }
 
-// TestRecordOnSomethingElse is listed for the candidate by a lying list, but is
+// TestRecordOnSomethingElse is listed for the candidate by a wrong list, but is
 // attached to another digest.
 func TestRecordOnSomethingElse(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{})
 	w.must(newSHA)
 	r := w.repository(apps[0])
-	list, err := r.manifest(t.Context(), fallbackTag(w.Digest(apps[0], "staging-4c1d56e")))
+	list, err := r.Manifest(t.Context(), fallbackTag(w.Digest(apps[0], "staging-4c1d56e")))
 	if err != nil || list == nil {
 		t.Fatal(err)
 	}
-	if _, err := r.put(t.Context(), fallbackTag(w.Digest(apps[0], "staging-9e77a10")), list); err != nil {
+	if _, err := r.Put(t.Context(), fallbackTag(w.Digest(apps[0], "staging-9e77a10")), list); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.promoter().Resolve(t.Context(), topSHA, ForVerify); err == nil || !strings.Contains(err.Error(), "attached to something else") {
+	if _, err := w.promoter().Resolve(t.Context(), topSHA, ForVerify); err == nil || !strings.Contains(err.Error(), "attached to another digest") {
 		t.Errorf("%v", err)
 	}
 }
@@ -242,46 +236,34 @@ func TestNewestRecordCounts(t *testing.T) {
 		t.Run(fmt.Sprintf("referrers=%t", referrers), func(t *testing.T) {
 			w := newWorld(t, sim.RegistryConfig{Referrers: referrers, CheckBlobs: true})
 			r := w.repository(apps[0])
-			if _, err := r.listing(t.Context(), w.Digest(apps[0], "latest")); err != nil {
+			if _, err := r.listing(t.Context(), w.digest(apps[0], "latest")); err != nil {
 				t.Fatal(err)
 			}
-			m, err := r.manifest(t.Context(), "staging-4c1d56e")
+			m, err := r.Manifest(t.Context(), byTag("staging-4c1d56e"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			write := func(e Event, at time.Time, reason string) string {
+			write := func(e report.Event, at time.Time, reason string) report.Digest {
 				rec := sample
-				rec.Digest, rec.Event, rec.Time, rec.Reason = m.digest, e, at, reason
-				payload := rec.payload(r.name.Name(), "t")
-				if err := r.supply(t.Context(), payload); err != nil {
+				rec.Digest, rec.Event, rec.Time, rec.Reason = m.Digest, e, at, reason
+				if err := r.writeRecord(t.Context(), m, rec, "t"); err != nil {
 					t.Fatal(err)
 				}
-				half, err := r.attach(t.Context(), subjectOf(m), rec, payload)
-				if err == nil {
-					err = half.last(t.Context())
-				}
-				if err == nil {
-					err = half.listed(t.Context())
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				return artifact(subjectOf(m), rec, payload).digest
+				return artifact(m, rec, payload(rec, r.Name().String(), "t")).Digest
 			}
 			expect := func(reason string) {
 				t.Helper()
-				newest, err := w.repository(apps[0]).newest(t.Context(), m.digest)
-				if err != nil || newest == nil || newest.Reason != reason {
-					t.Errorf("newest is %+v (%v), want %q", newest, err, reason)
+				if newest := w.newest(apps[0], m.Digest); newest == nil || newest.Reason != reason {
+					t.Errorf("newest is %+v, want %q", newest, reason)
 				}
 			}
-			write(Verified, sample.Time, "first")
-			write(Rejected, sample.Time.Add(time.Hour), "second")
+			write(report.EventVerified, sample.Time, "first")
+			write(report.EventRejected, sample.Time.Add(time.Hour), "second")
 			expect("second")
-			write(Verified, sample.Time.Add(time.Minute), "late to arrive, but older")
+			write(report.EventVerified, sample.Time.Add(time.Minute), "late to arrive, but older")
 			expect("second")
-			a := write(Verified, sample.Time.Add(2*time.Hour), "a")
-			b := write(Rejected, sample.Time.Add(2*time.Hour), "b")
+			a := write(report.EventVerified, sample.Time.Add(2*time.Hour), "a")
+			b := write(report.EventRejected, sample.Time.Add(2*time.Hour), "b")
 			if expect(map[bool]string{true: "a", false: "b"}[a < b]); a == b {
 				t.Error("the same record")
 			}
@@ -300,7 +282,7 @@ func TestOthersReadAndWriteTheSameList(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			index, err := remote.Referrers(repo.Digest(plan.Images[0].Digest), w.Remote()...)
+			index, err := remote.Referrers(repo.Digest(string(plan.Images[0].Digest)), w.remote...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -309,47 +291,47 @@ func TestOthersReadAndWriteTheSameList(t *testing.T) {
 				t.Fatalf("%+v, %v", list, err)
 			}
 			// The library attaches a later record with the bytes that we would write.
-			m, err := parseManifest("", w.Manifest(apps[0], plan.Images[0].Digest))
+			m, err := registry.ParseManifest("", w.Manifest(apps[0], string(plan.Images[0].Digest)))
 			if err != nil {
 				t.Fatal(err)
 			}
 			rec := sample
-			rec.Digest, rec.Event, rec.Time = m.digest, RolledBack, time.Now().Add(time.Hour).UTC()
-			payload := rec.payload(repo.Name(), "t")
-			if err := w.repository(apps[0]).upload(t.Context(), payload); err != nil {
+			rec.Digest, rec.Event, rec.Time = m.Digest, report.EventRolledBack, time.Now().Add(time.Hour).UTC()
+			content := payload(rec, repo.Name(), "t")
+			if err := w.repository(apps[0]).PushBlob(t.Context(), content); err != nil {
 				t.Fatal(err)
 			}
-			art := artifact(subjectOf(m), rec, payload)
-			pusher, err := remote.NewPusher(w.Remote()...)
+			art := artifact(m, rec, content)
+			pusher, err := remote.NewPusher(w.remote...)
 			if err == nil {
-				err = pusher.Put(t.Context(), repo.Digest(art.digest), taggable{art})
+				err = pusher.Put(t.Context(), repo.Digest(string(art.Digest)), taggable{art})
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
 			var refused *RefusedError
-			if _, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify); !errors.As(err, &refused) || refused.Rule != ruleRolled {
+			if _, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify); !errors.As(err, &refused) || refused.Rule != RuleRolledBack {
 				t.Errorf("%v", err)
 			}
 		})
 	}
 }
 
-type taggable struct{ m *manifest }
+type taggable struct{ m *registry.Manifest }
 
-func (t taggable) RawManifest() ([]byte, error)        { return t.m.raw, nil }
-func (t taggable) MediaType() (types.MediaType, error) { return types.MediaType(t.m.mediaType), nil }
+func (t taggable) RawManifest() ([]byte, error)        { return t.m.Raw, nil }
+func (t taggable) MediaType() (types.MediaType, error) { return types.MediaType(t.m.MediaType), nil }
 
 // TestFallbackListOvertaken has another writer replace the list between our
 // write and our look at it.
 func TestFallbackListOvertaken(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{CheckBlobs: true})
 	empty := []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`)
-	digest := w.Digest(apps[0], "staging-4c1d56e")
+	digest := w.digest(apps[0], "staging-4c1d56e")
 	in := w.Inject(sim.Injection{Method: http.MethodPut, Path: "/platform/manifests/sha256-", Times: 1, Do: func(x *sim.Exchange) {
 		a := x.Serve()
 		other := w.repository(apps[0])
-		_, err := other.put(t.Context(), fallbackTag(digest), &manifest{digest: digestOf(empty), mediaType: "application/vnd.oci.image.index.v1+json", raw: empty})
+		_, err := other.Put(t.Context(), fallbackTag(string(digest)), &registry.Manifest{Digest: registry.DigestOf(empty), MediaType: ociIndex, Raw: empty})
 		if err != nil {
 			t.Error(err)
 		}
@@ -359,9 +341,8 @@ func TestFallbackListOvertaken(t *testing.T) {
 	if in.Hits() != 1 || len(plan.Warnings) > 0 {
 		t.Fatalf("%d hits, %q", in.Hits(), plan.Warnings)
 	}
-	newest, err := w.repository(apps[0]).newest(t.Context(), digest)
-	if err != nil || newest == nil || newest.Event != Verified {
-		t.Errorf("%+v, %v", newest, err)
+	if newest := w.newest(apps[0], digest); newest == nil || newest.Event != report.EventVerified {
+		t.Errorf("%+v", newest)
 	}
 }
 
@@ -371,21 +352,19 @@ func TestListedButGone(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{})
 	w.must(newSHA)
 	r := w.repository(apps[0])
-	digest := w.Digest(apps[0], "staging-4c1d56e")
-	_, entries, err := r.fallback(t.Context(), digest)
+	digest := w.digest(apps[0], "staging-4c1d56e")
+	entries, err := r.listing(t.Context(), digest)
 	if err != nil || len(entries) != 1 {
 		t.Fatal(entries, err)
 	}
-	if err := r.untag(t.Context(), entries[0].digest); err != nil {
-		t.Fatal(err)
-	}
-	if newest, err := r.newest(t.Context(), digest); newest != nil || err != nil {
-		t.Errorf("%+v, %v", newest, err)
+	w.remove(apps[0], string(entries[0].digest))
+	if newest := w.newest(apps[0], digest); newest != nil {
+		t.Errorf("%+v", newest)
 	}
 }
 
 func FuzzParsePayload(f *testing.F) {
-	f.Add(sample.payload("registry.example/org/app", "t"))
+	f.Add(payload(sample, "registry.example/org/app", "t"))
 	f.Add([]byte(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":null}],"predicate":{"canaryverify_record":null}}`))
 	f.Add([]byte("[]"))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -393,7 +372,7 @@ func FuzzParsePayload(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if !rec.Event.known() || rec.Digest != sample.Digest || !tagForm.MatchString(rec.Target) || rec.Time.IsZero() {
+		if !known(rec.Event) || rec.Digest != sample.Digest || !registry.ValidTag(rec.Target) || rec.Time.IsZero() {
 			t.Errorf("%+v", rec)
 		}
 		for _, s := range []string{rec.Actor, rec.Reason, rec.RunURL, rec.Suite} {
@@ -401,38 +380,5 @@ func FuzzParsePayload(f *testing.F) {
 				t.Errorf("%q", s)
 			}
 		}
-	})
-}
-
-func FuzzParseListing(f *testing.F) {
-	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"digest":"sha256:` + strings.Repeat("a", 64) + `","artifactType":"` + recordType + `","annotations":{"org.opencontainers.image.created":"2026-05-02T12:34:56Z"}}]}`))
-	f.Add([]byte(`{"schemaVersion":2,"manifests":null}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		entries, err := parseListing(b)
-		if err != nil {
-			return
-		}
-		for i, e := range entries {
-			if !hashForm.MatchString(e.digest) || i > 0 && entries[i-1].time.Before(e.time) {
-				t.Errorf("%+v", entries)
-			}
-		}
-	})
-}
-
-func FuzzParseManifest(f *testing.F) {
-	f.Add("application/vnd.oci.image.index.v1+json", []byte(`{"schemaVersion":2,"manifests":[]}`))
-	f.Add("", []byte(`{"schemaVersion":2,"config":{"mediaType":"x"},"layers":[]}`))
-	f.Add("text/plain", []byte(`{"schemaVersion":1}`))
-	f.Fuzz(func(t *testing.T, contentType string, b []byte) {
-		m, err := parseManifest(contentType, b)
-		if err != nil {
-			return
-		}
-		h, err := v1.NewHash(m.digest)
-		if err != nil || m.matches(h.String(), h.String()) != nil || m.mediaType == "" || len(m.content.Manifests) > maxChildren {
-			t.Errorf("%+v", m)
-		}
-		firstChild(m.content.Manifests)
 	})
 }

@@ -4,217 +4,207 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// Resolve pins the candidate of a commit (7 to 40 hex digits): the digests
-// behind its source tags, read once; and applies the rules of the policy to
-// them and to what the target tags point at now.
+// A Resolution is what [Promoter.Resolve] found.
+type Resolution struct {
+	Images   []report.Image // in the order of [Config], as far as they are known
+	Warnings []string       // what was not certain, one sentence each
+	// Candidate is nil unless everything was read and the rules permit the move.
+	Candidate *Candidate
+}
+
+// Resolve finds the digests behind a commit's source tags, reads each once, and
+// applies the rules of the policy to them and to what the target tags point at
+// now.
 //
 // The error is a [*RefusedError] when a rule forbids the move, whatever the
-// tenants say; any other means that something could not be read, and nothing is
-// known. The Plan, as far as it is known, comes also with an error.
-func (p *Promoter) Resolve(ctx context.Context, sha string, policy Policy) (*Plan, error) {
-	sha = strings.ToLower(sha)
-	if err := p.checkSHA(sha); err != nil {
-		return p.plan("", policy), err
+// tenants say, and a [report.InvalidError] when the commit does not fit the
+// source tag; any other means that something could not be read, and nothing is
+// known. The Resolution comes with an error too, without a Candidate.
+func (p *Promoter) Resolve(ctx context.Context, sha report.Commit, policy Policy) (Resolution, error) {
+	if err := p.config.CheckCommit(sha); err != nil {
+		return Resolution{Images: p.candidate("", policy).Images()}, err
 	}
-	plan := p.plan(sha, policy)
-	found := make([]findings, len(plan.Images))
-	err := each(len(plan.Images), func(i int) (err error) {
-		found[i], err = p.look(ctx, &plan.Images[i], plan.work.images[i])
-		return err
-	})
-	orders := make([]succession, len(plan.Images))
-	err = errors.Join(err, each(len(plan.Images), func(i int) error {
-		if found[i].complete && plan.Images[i].Previous != "" && plan.Images[i].State != Already {
-			orders[i] = p.order(ctx, plan, i)
+	c := p.candidate(sha, policy)
+	err := c.resolve(ctx)
+	found := Resolution{Images: c.Images(), Warnings: c.Warnings()}
+	if err == nil {
+		found.Candidate = c
+	}
+	return found, err
+}
+
+// resolve reads all images at once and applies the rules to what was read whole.
+func (c *Candidate) resolve(ctx context.Context) error {
+	found := make([]findings, len(c.images))
+	err := parallel.Each(len(c.images), func(i int) (err error) {
+		if found[i], err = c.images[i].read(ctx, c.p.config); err != nil {
+			return err
 		}
+		found[i].order = c.order(ctx, c.images[i])
+		found[i].complete = true
 		return nil
-	}))
+	})
 	var refused refusals
-	for i, f := range found {
-		f.order = orders[i]
-		p.judge(plan, i, f, &refused)
+	for i, image := range c.images {
+		for _, warning := range found[i].warnings {
+			c.warn("%s", warning)
+		}
+		if found[i].complete {
+			c.judge(image, found[i].order, &refused)
+		}
 	}
-	return plan, errors.Join(refused.err(), err)
+	return errors.Join(refused.err(), err)
 }
 
-// checkSHA says what is wrong with a commit.
-func (p *Promoter) checkSHA(sha string) error {
-	switch {
-	case !commitForm.MatchString(sha):
-		return fmt.Errorf("sha: %q is not 7 to 40 hex digits", untrusted.Line(sha, 60))
-	case len(sha) < 40 && strings.Contains(p.config.SourceTag, fullSHA):
-		return fmt.Errorf("sha: source-tag %q asks for all 40 digits, this has %d", p.config.SourceTag, len(sha))
-	}
-	return nil
-}
-
-// findings are what was read of one image and its two tags.
+// findings are what was read of one image and its tags, beside the image itself.
 type findings struct {
 	complete bool // everything could be read
 	order    succession
 	warnings []string
 }
 
-// look reads everything about one image: both tags at once, then, beside each
-// other, what both images tell of themselves and what is recorded of the
+// read reads everything about one image: its tags at once, then, beside each
+// other, what both images say of their build and what is recorded of the
 // candidate.
-func (p *Promoter) look(ctx context.Context, image *ImagePlan, w *imageWork) (findings, error) {
-	var f findings
+func (i *image) read(ctx context.Context, config Config) (f findings, err error) {
 	reads := []func() error{
-		func() (err error) { w.source, err = w.manifest(ctx, image.Source); return err },
-		func() (err error) { w.target, err = w.manifest(ctx, image.Target); return err },
-		func() error { w.foresee(ctx); return nil },
+		func() (err error) { i.source, err = i.Manifest(ctx, registry.ByTag(i.facts.Source)); return err },
+		func() (err error) { i.target, err = i.Manifest(ctx, registry.ByTag(i.facts.Target)); return err },
 	}
-	if p.config.CanaryTag != "" && !p.config.DryRun {
-		reads = append(reads, func() (err error) { w.canary, err = w.manifest(ctx, p.config.CanaryTag); return err })
+	if config.CanaryTag != "" && !config.DryRun {
+		reads = append(reads, func() (err error) { i.canary, err = i.Manifest(ctx, registry.ByTag(config.CanaryTag)); return err })
 	}
-	if err := together(reads...); err != nil {
+	if err := parallel.Together(reads...); err != nil {
 		return f, err
 	}
-	image.Digest, image.Previous = digestOfManifest(w.source), digestOfManifest(w.target)
-	image.Now = image.Previous
-	if image.Digest != "" && image.Digest == image.Previous {
-		image.State = Already
+	i.facts.Digest, i.facts.Previous = i.source.DigestOrNone(), i.target.DigestOrNone()
+	i.facts.Now = i.facts.Previous
+	if i.inPlace() {
+		i.facts.State = report.Already
 	}
-	if err := together(
-		func() error { return candidate(ctx, image, w) },
-		func() (err error) { f.warnings, err = previous(ctx, image, w); return err },
-	); err != nil {
-		return f, err
+	err = parallel.Together(
+		func() error { return i.readCandidate(ctx) },
+		func() (err error) { f.warnings, err = i.readPrevious(ctx); return err },
+	)
+	if i.inPlace() {
+		i.facts.PreviousRevision, i.facts.PreviousCreated = i.facts.Revision, i.facts.Created
 	}
-	if image.State == Already {
-		image.PreviousRevision, image.PreviousCreated = image.Revision, image.Created
-	}
-	f.complete = true
-	return f, nil
+	return f, err
 }
 
-// candidate reads what the candidate tells of itself, and its newest record.
-func candidate(ctx context.Context, image *ImagePlan, w *imageWork) error {
-	if w.source == nil {
+// readCandidate reads what the candidate says of its build, and its newest record.
+func (i *image) readCandidate(ctx context.Context) error {
+	if i.source == nil {
 		return nil
 	}
-	return together(
+	return parallel.Together(
 		func() error {
-			o, err := w.origin(ctx, w.source)
-			image.Revision, image.Created = o.revision, o.created
+			b, err := i.build(ctx, i.source)
+			i.facts.Revision, i.facts.Created = b.revision, b.created
 			return err
 		},
-		func() (err error) { image.Newest, err = w.newest(ctx, w.source.digest); return err },
+		func() (err error) { i.newest, err = i.newestRecord(ctx, i.source.Digest); return err },
 	)
 }
 
-// previous reads what the image behind the target tag tells of itself. That it
-// is damaged must not keep a good one from taking its place.
-func previous(ctx context.Context, image *ImagePlan, w *imageWork) (warnings []string, err error) {
-	if w.target == nil || image.State == Already {
+// readPrevious reads what the image behind the target tag says of its build. That
+// it is damaged must not keep a good one from taking its place.
+func (i *image) readPrevious(ctx context.Context) (warnings []string, err error) {
+	if i.target == nil || i.inPlace() {
 		return nil, nil
 	}
-	o, err := w.origin(ctx, w.target)
-	if absent(err) {
-		return []string{fmt.Sprintf("%s:%s is damaged, so its commit is unknown: %v", image.Image, image.Target, err)}, nil
+	b, err := i.build(ctx, i.target)
+	if registry.Absent(err) {
+		return []string{fmt.Sprintf("%s is damaged, so its commit is unknown: %v", i.image+":"+i.facts.Target, err)}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	image.PreviousRevision, image.PreviousCreated = o.revision, o.created
-	if o.revision != "" {
+	i.facts.PreviousRevision, i.facts.PreviousCreated = b.revision, b.created
+	if b.revision != "" {
 		return nil, nil
 	}
-	// No label: its record tells the commit, if it has one.
-	newest, err := w.newest(ctx, w.target.digest)
+	// No label: its record names the commit, if it has one.
+	newest, err := i.newestRecord(ctx, i.target.Digest)
 	if err != nil {
-		return []string{fmt.Sprintf("the commit of %s:%s is unknown: %v", image.Image, image.Target, err)}, nil
+		return []string{fmt.Sprintf("the commit of %s is unknown: %v", i.image+":"+i.facts.Target, err)}, nil
 	}
 	if newest != nil {
-		image.PreviousRevision = newest.SHA
+		i.facts.PreviousRevision = string(newest.SHA)
 	}
 	return nil, nil
 }
 
 // judge applies the rules to one image.
-func (p *Promoter) judge(plan *Plan, i int, f findings, refused *refusals) {
-	image, w := &plan.Images[i], plan.work.images[i]
-	for _, warning := range f.warnings {
-		plan.warn("%s", warning)
-	}
-	if !f.complete {
-		return
-	}
-	if w.source == nil {
+func (c *Candidate) judge(i *image, order succession, refused *refusals) {
+	if i.source == nil {
 		hint := ""
-		if w.anonymous.Load() {
+		if i.Anonymous() {
 			hint = ", or it can't be seen without a credential"
 		}
-		refused.add(ruleMissing, fmt.Sprintf("%s:%s does not exist: it was not built or not pushed%s", image.Image, image.Source, hint))
+		refused.add(RuleMissing, fmt.Sprintf("%s:%s does not exist: it was not built or not pushed%s", i.image, i.facts.Source, hint))
 		return
 	}
-	refusal, warning := checkRevision(image.Image, image.Source, plan.SHA, image.Revision)
-	refused.add(ruleRevision, refusal)
+	refusal, warning := checkRevision(i.image, i.facts.Source, c.sha, i.facts.Revision)
+	refused.add(RuleRevision, refusal)
 	if warning != "" {
-		plan.warn("%s", warning)
+		c.warn("%s", warning)
 	}
-	rule, refusal := checkRecord(plan.work.policy, image.Image, image.Digest, image.Newest)
-	p.lift(plan, refused, rule, refusal)
-	if image.State == Already || image.Previous == "" {
+	rule, refusal := checkRecord(c.policy, i.image, i.facts.Digest, i.newest)
+	c.lift(refused, rule, refusal)
+	if i.inPlace() || i.target == nil {
 		return
 	}
-	refusal, warning = checkOrder(f.order)
-	p.lift(plan, refused, ruleBackwards, refusal)
+	refusal, warning = checkOrder(order)
+	c.lift(refused, RuleBackwards, refusal)
 	if warning != "" {
-		plan.warn("%s", warning)
+		c.warn("%s", warning)
 	}
 }
 
-// lift refuses, unless force has lifted the rule.
-func (p *Promoter) lift(plan *Plan, refused *refusals, rule, refusal string) {
+// lift refuses, unless force lifts the rule.
+func (c *Candidate) lift(refused *refusals, rule Rule, refusal string) {
 	switch {
 	case refusal == "":
-	case p.config.Force != "":
-		plan.warn("forced (%s): %s", untrusted.Line(p.config.Force, maxText), refusal)
+	case c.p.config.Force != "":
+		c.warn("forced (%s): %s", untrusted.Line(c.p.config.Force, maxText), refusal)
 	default:
 		refused.add(rule, refusal)
 	}
 }
 
 // order asks how the candidate stands to the present image of the target.
-func (p *Promoter) order(ctx context.Context, plan *Plan, i int) succession {
-	image := plan.Images[i]
+func (c *Candidate) order(ctx context.Context, i *image) succession {
 	s := succession{
-		image: image.Image, target: image.Target,
-		oldRev: image.PreviousRevision, newRev: longer(image.Revision, plan.SHA),
-		oldTime: image.PreviousCreated, newTime: image.Created,
+		image: i.image, target: i.facts.Target,
+		oldRev: i.facts.PreviousRevision, newSHA: c.sha.Longest(commitOf(i.facts.Revision)),
+		oldTime: i.facts.PreviousCreated, newTime: i.facts.Created,
 	}
-	s.relation, s.asked = p.ask(ctx, s.oldRev, s.newRev)
+	if i.source != nil && i.target != nil && !i.inPlace() {
+		s.relation, s.unanswered = c.p.ask(ctx, commitOf(s.oldRev), s.newSHA)
+	}
 	return s
 }
 
 // ask asks the forge for a relation, where there is one and both commits are
-// known; and says why it did not tell.
-func (p *Promoter) ask(ctx context.Context, base, next string) (Relation, string) {
-	if p.config.Ancestry == nil || !commitForm.MatchString(base) || !commitForm.MatchString(next) || sameCommit(base, next) {
-		return UnknownRelation, ""
+// known; and says why there was no answer.
+func (p *Promoter) ask(ctx context.Context, base, next report.Commit) (relation report.Relation, unanswered string) {
+	if p.config.Ancestry == nil || base == "" || next == "" || base.Same(next) {
+		return report.UnknownRelation, ""
 	}
 	relation, err := p.config.Ancestry.Compare(ctx, base, next)
 	if err != nil {
-		return UnknownRelation, untrusted.Line(err.Error(), maxSaid)
+		return report.UnknownRelation, untrusted.Line(err.Error(), maxText)
 	}
-	if relation == UnknownRelation {
+	if relation == report.UnknownRelation {
 		return relation, "it does not know one of the commits"
 	}
 	return relation, ""
-}
-
-// longer is the longer form of a commit where both are the same, else the
-// second.
-func longer(label, sha string) string {
-	if sameCommit(label, sha) && len(label) > len(sha) {
-		return strings.ToLower(label)
-	}
-	return sha
 }

@@ -8,41 +8,53 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// firstLook is how many steps of a chain are read at first; most rollbacks go
+// A RollbackResult says what a rollback replaced, and by what.
+type RollbackResult struct {
+	// Images are as in a promotion: Digest is the restored digest, Previous the one
+	// that was replaced.
+	Images []report.Image
+	// Rollback is without PostMortem. What no record says is left out.
+	Rollback report.Rollback
+	Warnings []string
+}
+
+// firstSteps is how many steps of a chain are read at first; most rollbacks go
 // back one.
-const firstLook = 6
+const firstSteps = 6
 
 // Rollback points the target tag of every image at an earlier commit's digest,
 // or none: at that of sha, or for an empty sha at the newest earlier one that is
-// good on every image. What is left gets a record ahead of the move, and so does
-// what is gone back to; one that can't be written costs a warning. The order of
-// commits is not asked for, and neither are tenants.
+// good on every image. What is replaced gets a record ahead of the move, and so
+// does what is restored; one that can't be written costs a warning. Neither the
+// order of commits nor tenants are asked for.
 //
 // The errors are of the same kinds as those of [Promoter.Resolve] and
-// [Promoter.Promote]; the result comes with them as far as it is known.
-func (p *Promoter) Rollback(ctx context.Context, sha string, reason string) (*RollbackResult, error) {
-	sha = strings.ToLower(sha)
+// [Candidate.Promote]; the result comes with them as far as it is known.
+func (p *Promoter) Rollback(ctx context.Context, sha report.Commit, reason string) (RollbackResult, error) {
 	if sha != "" {
-		if err := p.checkSHA(sha); err != nil {
-			return nil, err
+		if err := p.config.CheckCommit(sha); err != nil {
+			return RollbackResult{Images: p.candidate("", ForPromote).Images()}, err
 		}
 	}
-	b := &rollback{Promoter: p, sha: sha, reason: reason, plan: p.plan(sha, ForPromote)}
-	b.result = &RollbackResult{Plan: b.plan, ToSHA: sha}
+	b := &rollback{Candidate: p.candidate(sha, ForPromote), reason: reason}
 	err := b.run(ctx)
-	b.result.Warnings, b.plan.Warnings = b.plan.Warnings, nil
-	return b.result, err
+	b.facts.ToSHA = b.sha
+	return RollbackResult{Images: b.Images(), Rollback: b.facts, Warnings: b.Warnings()}, err
 }
 
-// A rollback is one run of [Promoter.Rollback].
+// A rollback is one run of [Promoter.Rollback]. The source of its candidate's
+// images is what is restored.
 type rollback struct {
-	*Promoter
-	sha    string // "": to be chosen
+	*Candidate
 	reason string
-	plan   *Plan
-	result *RollbackResult
+	facts  report.Rollback
 	chains [][]step // by image, the present digest first
 }
 
@@ -51,7 +63,7 @@ func (b *rollback) run(ctx context.Context) error {
 	if err := b.look(ctx); err != nil {
 		return err
 	}
-	var goals []string
+	var goals []report.Digest
 	var err error
 	if b.sha == "" {
 		goals, err = b.choose(ctx)
@@ -64,102 +76,100 @@ func (b *rollback) run(ctx context.Context) error {
 	if err := b.aim(ctx, goals); err != nil {
 		return err
 	}
-	if err := b.check(ctx); err != nil || b.config.DryRun {
+	if err := b.check(ctx); err != nil || b.p.config.DryRun {
 		return err
 	}
-	return b.move(ctx)
+	b.record(ctx, b.records)
+	return b.moveTargets(ctx)
 }
 
 // look reads where the targets point, and the records of that.
 func (b *rollback) look(ctx context.Context) error {
-	b.chains = make([][]step, len(b.repos))
-	err := each(len(b.repos), func(i int) (err error) {
-		image, w := &b.plan.Images[i], b.plan.work.images[i]
-		if w.target, err = w.manifest(ctx, image.Target); err != nil || w.target == nil {
+	b.chains = make([][]step, len(b.images))
+	err := parallel.Each(len(b.images), func(n int) (err error) {
+		i := b.images[n]
+		if i.target, err = i.Manifest(ctx, registry.ByTag(i.facts.Target)); err != nil || i.target == nil {
 			return err
 		}
-		image.Previous = w.target.digest
-		image.Now = image.Previous
-		return together(
-			func() error { b.chains[i] = w.chain(ctx, image.Target, image.Previous, 1); return nil },
+		i.facts.Previous, i.facts.Now = i.target.Digest, i.target.Digest
+		return parallel.Together(
+			func() error { b.chains[n] = i.chain(ctx, i.facts.Target, i.target.Digest, 1); return nil },
 			func() error {
-				// What is left may well be damaged.
-				if o, err := w.origin(ctx, w.target); err == nil {
-					image.PreviousRevision, image.PreviousCreated = o.revision, o.created
+				// What is replaced may well be damaged.
+				if built, err := i.build(ctx, i.target); err == nil {
+					i.facts.PreviousRevision, i.facts.PreviousCreated = built.revision, built.created
 				}
 				return nil
 			},
 		)
 	})
-	for i, chain := range b.chains {
+	for n, chain := range b.chains {
 		if len(chain) == 0 {
 			continue
 		}
-		if b.result.Left == nil {
-			b.result.Left = chain[0].arrival
+		if b.facts.FromSHA == "" {
+			b.facts.FromSHA = b.fromSHA(n)
 		}
-		if b.result.FromSHA == "" {
-			b.result.FromSHA = b.fromSHA(i)
+		if rec := chain[0].arrival; rec != nil && b.facts.LiveSince.IsZero() {
+			b.facts.LiveSince, b.facts.LiveFor = rec.Time, time.Since(rec.Time).Round(time.Second)
+			b.facts.PromotedBy = cmp.Or(rec.RunURL, rec.Actor)
+			b.facts.Suite, b.facts.SuiteHash = rec.Suite, rec.Hash
 		}
 	}
 	return err
 }
 
 // fromSHA is the commit that one image is at.
-func (b *rollback) fromSHA(i int) string {
-	switch chain := b.chains[i]; {
-	case len(chain) > 0 && chain[0].arrival != nil && chain[0].arrival.SHA != "":
+func (b *rollback) fromSHA(n int) report.Commit {
+	if chain := b.chains[n]; len(chain) > 0 && chain[0].arrival != nil && chain[0].arrival.SHA != "" {
 		return chain[0].arrival.SHA
-	case commitForm.MatchString(b.plan.Images[i].PreviousRevision):
-		return b.plan.Images[i].PreviousRevision
 	}
-	return ""
+	return commitOf(b.images[n].facts.PreviousRevision)
 }
 
 // extend follows the chains at most limit steps.
 func (b *rollback) extend(ctx context.Context, limit int) error {
-	return each(len(b.repos), func(i int) error {
-		image := b.plan.Images[i]
-		if image.Previous != "" && len(b.chains[i]) < limit {
-			b.chains[i] = b.repos[i].chain(ctx, image.Target, image.Previous, limit)
+	return parallel.Each(len(b.images), func(n int) error {
+		if i := b.images[n]; i.target != nil && len(b.chains[n]) < limit {
+			b.chains[n] = i.chain(ctx, i.facts.Target, i.target.Digest, limit)
 		}
 		return nil
 	})
 }
 
 // choose returns the digests of the newest earlier good commit.
-func (b *rollback) choose(ctx context.Context) ([]string, error) {
+func (b *rollback) choose(ctx context.Context) ([]report.Digest, error) {
 	var why string
-	for _, limit := range []int{firstLook, maxSteps} {
+	for _, limit := range []int{firstSteps, maxSteps} {
 		if err := b.extend(ctx, limit); err != nil {
 			return nil, err
 		}
 		var c choice
 		if c, why = pick(b.chains); c.digests != nil {
-			b.sha, b.result.ToSHA = c.sha, c.sha
+			b.sha = c.sha
 			if c.warning != "" {
-				b.plan.warn("%s", c.warning)
+				b.warn("%s", c.warning)
 			}
 			return c.digests, nil
 		}
 		if ctx.Err() != nil {
-			return nil, cause(ctx)
+			return nil, web.Cause(ctx)
 		}
 	}
-	return nil, &RefusedError{Rule: ruleUnknown, Reason: "there is no earlier commit that is good on every image: " + why + "; name a commit with sha"}
+	return nil, &RefusedError{Rule: RuleUnknownCommit, Reason: "there is no earlier commit that is good on every image: " + why + "; give the commit to restore"}
 }
 
-// A choice is what a rollback without a sha goes back to.
+// A choice is what a rollback without a sha restores.
 type choice struct {
-	sha     string
-	digests []string // by image; nil: there is none
+	sha     report.Commit
+	digests []report.Digest // by image; nil: there is none
 	warning string
 }
 
 // pick chooses the newest earlier commit that is good on every image, from the
 // chains behind the targets; or says why there is none.
 func pick(chains [][]step) (choice, string) {
-	why := "no record tells what was there before"
+	why := "no record says what was there before"
 	if slices.ContainsFunc(chains, func(c []step) bool { return len(c) == 0 }) {
 		return choice{}, "a target tag does not exist"
 	}
@@ -176,26 +186,26 @@ func pick(chains [][]step) (choice, string) {
 	}
 	for _, chain := range chains {
 		if last := chain[len(chain)-1]; last.broken != "" {
-			why = "the chain is broken at " + short(last.digest) + ": " + last.broken
+			why = "the chain is broken at " + last.digest.Short() + ": " + last.broken
 		}
 	}
 	return beforeRecords(chains), why
 }
 
-// goals returns each image's digest of a commit, nil where it can't be gone back
-// to, and then why, if that is worth telling.
-func goals(chains [][]step, sha string) (digests []string, problem string) {
+// goals returns each image's digest of a commit, nil where it can't be restored,
+// and then why, if that is worth a word.
+func goals(chains [][]step, sha report.Commit) (digests []report.Digest, problem string) {
 	earlier := false
 	for _, chain := range chains {
 		n := slices.IndexFunc(chain, func(s step) bool { return s.is(sha) })
 		if n < 0 {
-			return nil, short(sha) + " was not behind the tag of every image"
+			return nil, sha.Short() + " was not behind the tag of every image"
 		}
 		if s := chain[n]; !s.good() {
 			if n == 0 {
 				return nil, ""
 			}
-			return nil, short(sha) + " is no good: " + s.reason()
+			return nil, sha.Short() + " is not good: " + s.reason()
 		}
 		earlier = earlier || n > 0
 		digests = append(digests, chain[n].digest)
@@ -209,13 +219,13 @@ func goals(chains [][]step, sha string) (digests []string, problem string) {
 // reason says why a step is not good.
 func (s step) reason() string {
 	if s.newest != nil {
-		return fmt.Sprintf("its newest record is %s, %s%s", s.newest.Event, s.newest.when(), s.newest.because())
+		return fmt.Sprintf("its newest record is %s, %s", s.newest.Event, when(s.newest))
 	}
 	return s.broken
 }
 
 // beforeRecords is the choice for a team's first rollback where labels do not
-// tell one commit for all images: what was in production on each of them right
+// name one commit for all images: what was in production on each of them right
 // before records began, which one promotion replaced.
 func beforeRecords(chains [][]step) choice {
 	c := choice{}
@@ -225,9 +235,11 @@ func beforeRecords(chains [][]step) choice {
 			return choice{}
 		}
 		c.digests = append(c.digests, chain[1].digest)
-		shas = append(shas, chain[1].shas...)
+		for _, sha := range chain[1].shas {
+			shas = append(shas, string(sha))
+		}
 	}
-	c.warning = "no commit is known that all images were built from; each goes back to what it had before records began"
+	c.warning = "no commit is known that all images were built from; each image is restored to what it had before records began"
 	if len(shas) > 0 {
 		c.warning += " (" + strings.Join(shas, ", ") + ")"
 	}
@@ -236,212 +248,161 @@ func beforeRecords(chains [][]step) choice {
 
 // find returns the digests of the commit that was asked for: behind its source
 // tag, else in the chain.
-func (b *rollback) find(ctx context.Context) ([]string, error) {
+func (b *rollback) find(ctx context.Context) ([]report.Digest, error) {
 	var refused refusals
-	digests := make([]string, len(b.repos))
-	found := make([]sighting, len(b.repos))
-	err := each(len(b.repos), func(i int) (err error) {
-		found[i], err = b.search(ctx, i)
+	digests := make([]report.Digest, len(b.images))
+	matches := make([]match, len(b.images))
+	err := parallel.Each(len(b.images), func(n int) (err error) {
+		matches[n], err = b.search(ctx, b.images[n])
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	for i, f := range found {
-		image := b.plan.Images[i]
-		digests[i] = f.digest
-		if f.digest == "" {
-			refused.add(ruleUnknown, fmt.Sprintf("%s: %s is unknown: there is no tag %s, and it is not in the history of %s", image.Image, short(b.sha), image.Source, image.Target))
+	for n, m := range matches {
+		i := b.images[n]
+		digests[n] = m.digest
+		if m.digest == "" {
+			refused.add(RuleUnknownCommit, fmt.Sprintf("%s: %s is unknown: there is no tag %s, and it is not in the history of %s",
+				i.image, b.sha.Short(), i.facts.Source, i.facts.Target))
 			continue
 		}
-		refused.add(ruleRevision, f.contradiction)
-		if f.problem != "" {
-			b.lift(b.plan, &refused, f.rule, fmt.Sprintf("%s@%s %s: choose another commit, or give force with a reason", image.Image, short(f.digest), f.problem))
+		refused.add(RuleRevision, m.mislabelled)
+		if m.problem != "" {
+			b.lift(&refused, m.rule, fmt.Sprintf("%s@%s %s: choose another commit, or give force with a reason", i.image, m.digest.Short(), m.problem))
 		}
 	}
 	return digests, refused.err()
 }
 
-// A sighting is what was found of a commit for one image.
-type sighting struct {
-	digest        string // "": nothing
-	contradiction string // between label and commit
-	rule, problem string // why it can't be gone back to without force
+// A match is what was found of a commit for one image.
+type match struct {
+	digest      report.Digest // "": nothing
+	mislabelled string        // why its label does not fit the commit
+	rule        Rule          // why it can't be restored without force
+	problem     string
 }
 
 // search looks for the commit that was asked for.
-func (b *rollback) search(ctx context.Context, i int) (sighting, error) {
-	image, r := b.plan.Images[i], b.repos[i]
-	m, err := r.manifest(ctx, image.Source)
+func (b *rollback) search(ctx context.Context, i *image) (match, error) {
+	m, err := i.Manifest(ctx, registry.ByTag(i.facts.Source))
 	if err != nil {
-		return sighting{}, err
+		return match{}, err
 	}
 	if m == nil {
 		return b.remember(ctx, i), nil
 	}
-	f := sighting{digest: m.digest}
-	var newest *Record
-	var o origin
-	err = together(
-		func() (err error) { newest, err = r.newest(ctx, m.digest); return err },
-		func() (err error) { o, err = r.origin(ctx, m); return err },
+	found := match{digest: m.Digest}
+	var newest *report.Record
+	var built build
+	err = parallel.Together(
+		func() (err error) { newest, err = i.newestRecord(ctx, m.Digest); return err },
+		func() (err error) { built, err = i.build(ctx, m); return err },
 	)
 	if err != nil {
-		return f, err
+		return found, err
 	}
-	f.contradiction, _ = checkRevision(image.Image, image.Source, b.sha, o.revision)
+	found.mislabelled, _ = checkRevision(i.image, i.facts.Source, b.sha, built.revision)
 	switch {
-	case newest != nil && newest.Event.passed():
+	case newest != nil && newest.Event.Positive():
 	case newest != nil:
-		f.rule = ruleGreen
-		f.problem = fmt.Sprintf("has the newest record %s, %s%s", newest.Event, newest.when(), newest.because())
+		found.rule = RuleNotGreen
+		found.problem = fmt.Sprintf("has the newest record %s, %s", newest.Event, when(newest))
 	default:
 		known := b.remember(ctx, i)
-		if known.digest == m.digest && known.problem == "" {
-			return f, nil
+		if known.digest == m.Digest && known.problem == "" {
+			return found, nil
 		}
-		f.rule, f.problem = ruleUnknown, "has no record, and is not in the history of "+image.Target
+		found.rule, found.problem = RuleUnknownCommit, "has no record, and is not in the history of "+i.facts.Target
 	}
-	return f, nil
+	return found, nil
 }
 
 // remember looks for the commit in the chain.
-func (b *rollback) remember(ctx context.Context, i int) sighting {
-	image := b.plan.Images[i]
-	if image.Previous == "" {
-		return sighting{}
+func (b *rollback) remember(ctx context.Context, i *image) match {
+	if i.target == nil {
+		return match{}
 	}
-	for _, s := range b.repos[i].chain(ctx, image.Target, image.Previous, maxSteps) {
+	for _, s := range i.chain(ctx, i.facts.Target, i.target.Digest, maxSteps) {
 		if !s.is(b.sha) {
 			continue
 		}
-		f := sighting{digest: s.digest}
+		m := match{digest: s.digest}
 		if !s.good() {
-			f.rule, f.problem = ruleGreen, "is no good: "+s.reason()
+			m.rule, m.problem = RuleNotGreen, "is not good: "+s.reason()
 		}
-		return f
+		return m
 	}
-	return sighting{}
+	return match{}
 }
 
-// aim reads the manifests to go back to.
-func (b *rollback) aim(ctx context.Context, digests []string) error {
-	return each(len(digests), func(i int) (err error) {
-		image, w := &b.plan.Images[i], b.plan.work.images[i]
-		if w.source, err = w.manifest(ctx, digests[i]); err != nil {
+// aim reads the manifests to restore.
+func (b *rollback) aim(ctx context.Context, digests []report.Digest) error {
+	return parallel.Each(len(digests), func(n int) (err error) {
+		i := b.images[n]
+		if i.source, err = i.Manifest(ctx, registry.ByDigest(digests[n])); err != nil {
 			return err
 		}
-		if w.source == nil {
-			return &RefusedError{Rule: ruleUnknown, Reason: fmt.Sprintf("%s@%s is not in the registry any more: choose another commit", image.Image, short(digests[i]))}
+		if i.source == nil {
+			return &RefusedError{Rule: RuleUnknownCommit, Reason: fmt.Sprintf("%s@%s is no longer in the registry: choose another commit", i.image, digests[n].Short())}
 		}
-		image.Digest = w.source.digest
-		if image.Digest == image.Previous {
-			image.State = Already
+		i.facts.Digest = i.source.Digest
+		if i.inPlace() {
+			i.facts.State = report.Already
 		}
-		o, err := w.origin(ctx, w.source)
-		image.Revision, image.Created = o.revision, o.created
+		built, err := i.build(ctx, i.source)
+		i.facts.Revision, i.facts.Created = built.revision, built.created
 		return err
 	})
 }
 
-// check proves that the move can succeed. That there is no way back to what is
-// left is no reason to stay there.
+// check makes sure that the move can succeed. That there is no way back to what is
+// replaced is no reason to stay there.
 func (b *rollback) check(ctx context.Context) error {
-	ways := make([]error, len(b.repos))
-	faults := all(len(b.repos), func(i int) error {
-		image, w := &b.plan.Images[i], b.plan.work.images[i]
-		if image.State == Already {
+	damaged := make([]error, len(b.images))
+	err := errors.Join(parallel.All(len(b.images), func(n int) error {
+		i := b.images[n]
+		if i.inPlace() {
 			return nil
 		}
-		return together(
-			func() error { return w.pulls(ctx, w.source, false, "what would be gone back to is damaged") },
-			func() error { return b.mayPush(ctx, w.repository) },
+		return parallel.Together(
+			func() error { return i.pulls(ctx, i.source, "what would be restored is damaged") },
+			func() error { return b.p.mayPush(ctx, i.repository) },
 			func() error {
-				if w.target != nil {
-					ways[i] = w.pulls(ctx, w.target, true, "what is left is damaged")
+				if i.target != nil {
+					damaged[n] = i.restorable(ctx, i.target, "what is replaced is damaged")
 				}
 				return nil
 			},
 		)
-	})
-	for _, way := range ways {
-		if way != nil {
-			b.plan.warn("there may be no way back: %v", way)
+	})...)
+	for _, err := range damaged {
+		if err != nil {
+			b.warn("there may be no way back: %v", err)
 		}
 	}
-	var fatal *MoveError
-	if err := errors.Join(faults...); errors.As(err, &fatal) {
+	if isMoveError(err) {
 		return &MoveError{Err: err}
-	} else if err != nil {
-		return err
 	}
-	return nil
+	return err
 }
 
-// move writes the records and moves the targets.
-func (b *rollback) move(ctx context.Context) error {
-	left, gone := b.drafts()
-	_ = together(
-		func() error { b.upload(ctx, b.plan, left); return nil },
-		func() error { b.upload(ctx, b.plan, gone); return nil },
-	)
-	listed := b.attach(ctx, b.plan, left, func(int) {})
-	more, err := b.record(ctx, b.plan, gone)
-	if err != nil {
-		return err
-	}
-	for i := range listed {
-		listed[i] = inTurn(listed[i], more[i])
-	}
-	return b.carryOut(ctx, b.plan, listed)
-}
-
-// inTurn does two things that may be missing.
-func inTurn(a, b func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		for _, f := range []func(context.Context) error{a, b} {
-			if f == nil {
-				continue
-			}
-			if err := f(ctx); err != nil {
-				return err
-			}
-		}
+// records makes one image's records: that one digest was replaced, and that
+// another was restored.
+func (b *rollback) records(i *image) []report.Record {
+	if i.inPlace() {
 		return nil
 	}
-}
-
-// drafts makes the records: that one digest is left, and that another is back.
-func (b *rollback) drafts() (left, gone []*draft) {
-	left, gone = make([]*draft, len(b.repos)), make([]*draft, len(b.repos))
-	at := time.Now().UTC().Truncate(time.Millisecond)
-	for i, image := range b.plan.Images {
-		w := b.plan.work.images[i]
-		if image.State == Already {
-			continue
-		}
-		rec := Record{Time: at, Target: image.Target, RunURL: b.config.Origin.RunURL, Actor: b.config.Origin.Actor}
-		if w.target != nil {
-			out := rec
-			out.Event, out.Digest, out.SHA, out.Reason = RolledBack, w.target.digest, b.fromSHA(i), b.why(b.reason)
-			left[i] = b.newDraft(w, w.target, out)
-		}
-		back := rec
-		back.Event, back.Digest, back.Replaced = PromotedBy, w.source.digest, image.Previous
-		back.SHA = b.toSHA(image)
-		back.Reason = b.why(strings.TrimSuffix("rollback from "+named(b.fromSHA(i))+": "+b.reason, ": "))
-		gone[i] = b.newDraft(w, w.source, back)
+	var recs []report.Record
+	from := b.fromSHA(slices.Index(b.images, i))
+	if i.target != nil {
+		recs = append(recs, b.p.newRecord(report.EventRolledBack, i.target.Digest, from, b.reason))
 	}
-	return left, gone
-}
-
-// why is a reason, and why rules were lifted.
-func (b *rollback) why(reason string) string { return b.Promoter.reason(Decision{Reason: reason}) }
-
-// toSHA is the commit that one image goes back to.
-func (b *rollback) toSHA(image ImagePlan) string {
-	if commitForm.MatchString(image.Revision) {
-		return longer(image.Revision, cmp.Or(b.sha, image.Revision))
+	to := b.sha
+	if label := commitOf(i.facts.Revision); label != "" {
+		to = cmp.Or(b.sha, label).Longest(label)
 	}
-	return b.sha
+	restored := b.p.newRecord(report.EventPromoted, i.source.Digest, to, strings.TrimSuffix("rollback from "+named(string(from))+": "+b.reason, ": "))
+	restored.Replaced = i.target.DigestOrNone()
+	return append(recs, restored)
 }

@@ -2,11 +2,18 @@ package promote
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
@@ -29,28 +36,43 @@ var apps = []string{"org/platform", "org/tenant"}
 // user may push and pull, where a registry asks.
 var user = sim.Account{Username: "robot", Password: "correct-horse-battery"}
 
+// full is set where what is slow runs whole, instead of a sample.
+var full = os.Getenv("CANARY_FULL") == "1"
+
 // A world is one registry with two images of three commits; "latest" is at the
 // first.
 type world struct {
 	*sim.Registry
-	t testing.TB
+	t         testing.TB
+	transport http.RoundTripper
+	remote    []remote.Option
 }
 
-func newWorld(t testing.TB, c sim.RegistryConfig) *world {
+// emptyWorld has no network, unless TLS is asked for.
+func emptyWorld(t testing.TB, c sim.RegistryConfig) *world {
 	t.Helper()
 	if c.Auth != sim.NoAuth && c.Accounts == nil {
 		c.Accounts = []sim.Account{user}
 	}
-	reg, err := sim.StartRegistry(c)
+	if !c.TLS {
+		r := sim.NewRegistry(c)
+		return &world{r, t, r.RoundTripper(), r.InMemory()}
+	}
+	r, err := sim.StartRegistry(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(reg.Close)
-	w := &world{reg, t}
+	t.Cleanup(r.Close)
+	return &world{r, t, sim.Transport(), r.Remote()}
+}
+
+func newWorld(t testing.TB, c sim.RegistryConfig) *world {
+	t.Helper()
+	w := emptyWorld(t, c)
 	w.publish(sim.Build{SHA: oldSHA, Tag: "staging-1f0c7be,latest"})
 	w.publish(sim.Build{SHA: newSHA, Tag: "staging-4c1d56e"})
 	w.publish(sim.Build{SHA: topSHA, Tag: "staging-9e77a10"})
-	reg.ResetLog()
+	w.ResetLog()
 	return w
 }
 
@@ -63,7 +85,7 @@ func (w *world) publish(b sim.Build) map[string]string {
 	if b.Created.IsZero() {
 		b.Created = built[b.SHA]
 	}
-	digests, err := sim.Publish(w.t.Context(), w.Host(), b, w.Remote()...)
+	digests, err := sim.Publish(w.t.Context(), w.Host(), b, w.remote...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -71,12 +93,12 @@ func (w *world) publish(b sim.Build) map[string]string {
 }
 
 // config is for both images, with the account's credential.
-func (w *world) config() Config { return w.configAt(w.Host()) }
+func (w *world) config() Config { return configAt(w.Host(), w.transport) }
 
-func (w *world) configAt(host string) Config {
+func configAt(host string, transport http.RoundTripper) Config {
 	c := Config{
-		SourceTag: "staging-{sha}", TargetTag: "latest", Username: user.Username, Password: secret.New(user.Password),
-		Origin: Origin{Tool: "canary-verify/test", RunURL: "https://forge.example/run/1", Actor: "ada"}, Transport: sim.Transport(),
+		Username: user.Username, Password: secret.New(user.Password), Transport: transport,
+		Origin: Origin{Tool: "canary-verify/test", RunURL: "https://forge.example/run/1", Actor: "ada"},
 	}
 	for _, app := range apps {
 		c.Images = append(c.Images, host+"/"+app)
@@ -84,7 +106,6 @@ func (w *world) configAt(host string) Config {
 	return c
 }
 
-// promoter makes a Promoter with short bounds.
 func (w *world) promoter(change ...func(*Config)) *Promoter {
 	w.t.Helper()
 	c := w.config()
@@ -95,78 +116,130 @@ func (w *world) promoter(change ...func(*Config)) *Promoter {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p.t = calm
 	return p
 }
 
-// calm are bounds for tests that go well: nothing waits for them, on however
-// slow a machine.
-var calm = func() timing {
-	t := brisk
-	t.try, t.write, t.record, t.lag = 20*time.Second, 20*time.Second, 20*time.Second, 20*time.Second
-	t.backoffMax = time.Second
-	return t
-}()
-
-// brisk are bounds for tests that wait for them.
-var brisk = timing{
-	try: 100 * time.Millisecond, write: 150 * time.Millisecond, record: 200 * time.Millisecond, answer: 50 * time.Millisecond,
-	backoff: time.Millisecond, backoffMax: 5 * time.Millisecond, tries: 3,
-	lag: 200 * time.Millisecond, poll: time.Millisecond, pollMax: 10 * time.Millisecond,
-	cancel: 400 * time.Millisecond, overtime: time.Second, fresh: time.Minute, slack: time.Minute,
-}
+// digest is where a tag points.
+func (w *world) digest(app, tag string) report.Digest { return report.Digest(w.Digest(app, tag)) }
 
 // at returns the digest of a tag, by image.
-func (w *world) at(tag string) []string {
-	var digests []string
-	for _, app := range apps {
-		digests = append(digests, w.Digest(app, tag))
-	}
-	return digests
+func (w *world) at(tag string) []report.Digest {
+	return []report.Digest{w.digest(apps[0], tag), w.digest(apps[1], tag)}
 }
 
 // same fails unless both tags point at the same digests.
 func (w *world) same(tag, other string) {
 	w.t.Helper()
-	a, b := w.at(tag), w.at(other)
-	if a[0] == "" || strings.Join(a, " ") != strings.Join(b, " ") {
+	if a, b := w.at(tag), w.at(other); a[0] == "" || !slices.Equal(a, b) {
 		w.t.Errorf("%s is at %v, %s at %v", tag, a, other, b)
 	}
 }
 
-// verify does what the gate does on a green verdict.
-func (w *world) verify(ctx context.Context, p *Promoter, sha string) (*Plan, error) {
-	return w.carry(ctx, p, sha, ForVerify)
+// A run is what became of one promotion.
+type run struct {
+	Images    []report.Image
+	Canary    report.Canary
+	Warnings  []string
+	candidate *Candidate // nil: refused, or not known
 }
 
-var green = Decision{Suite: "canary", Hash: "sha256:" + strings.Repeat("5", 64), Reason: "every check held"}
+var green = Decision{Suite: "canary", Hash: "sha256:" + strings.Repeat("5", 64), Reason: "every check passed"}
 
-func (w *world) carry(ctx context.Context, p *Promoter, sha string, policy Policy) (*Plan, error) {
-	plan, err := p.Resolve(ctx, sha, policy)
+// carry does what the gate does on a green verdict.
+func carry(ctx context.Context, p *Promoter, sha string, policy Policy) (run, error) {
+	found, err := p.Resolve(ctx, report.Commit(sha), policy)
+	r := run{Images: found.Images, Warnings: found.Warnings, candidate: found.Candidate}
+	c := found.Candidate
 	if err != nil {
-		return plan, err
+		return r, err
 	}
-	if err := p.MoveCanary(ctx, plan); err != nil {
-		return plan, err
+	for _, step := range []func(context.Context) error{
+		c.MoveCanary, c.Preflight, c.Confirm, func(ctx context.Context) error { return c.Promote(ctx, green) },
+	} {
+		if err = step(ctx); err != nil {
+			break
+		}
 	}
-	if err := p.Preflight(ctx, plan); err != nil {
-		return plan, err
-	}
-	if err := together(
-		func() error { return p.Prepare(ctx, plan, green) },
-		func() error { return p.Confirm(ctx, plan) },
-	); err != nil {
-		return plan, err
-	}
-	return plan, p.Promote(ctx, plan, green)
+	r.Images, r.Canary, r.Warnings = c.Images(), c.Canary(), append(r.Warnings, c.Warnings()...)
+	return r, err
+}
+
+func verify(ctx context.Context, p *Promoter, sha string) (run, error) {
+	return carry(ctx, p, sha, ForVerify)
 }
 
 // must is verify for what has to succeed.
-func (w *world) must(sha string, change ...func(*Config)) *Plan {
+func (w *world) must(sha string, change ...func(*Config)) run {
 	w.t.Helper()
-	plan, err := w.verify(w.t.Context(), w.promoter(change...), sha)
+	r, err := verify(w.t.Context(), w.promoter(change...), sha)
 	if err != nil {
-		w.t.Fatalf("verify %s: %v", short(sha), err)
+		w.t.Fatalf("verify %s: %v", sha, err)
 	}
-	return plan
+	return r
+}
+
+// resolved is a candidate ready to promote.
+func resolved(t testing.TB, p *Promoter) *Candidate {
+	t.Helper()
+	found, err := p.Resolve(t.Context(), newSHA, ForVerify)
+	if err == nil {
+		err = found.Candidate.Preflight(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found.Candidate
+}
+
+// reject writes a red record on both images of a commit.
+func (w *world) reject(sha string) {
+	w.t.Helper()
+	p := w.promoter(func(c *Config) { c.Force = "it may be older than the target" })
+	found, err := p.Resolve(w.t.Context(), report.Commit(sha), ForVerify)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	found.Candidate.Reject(w.t.Context(), Decision{Suite: "canary", Reason: "liveness failed"})
+	if warnings := found.Candidate.Warnings(); len(warnings) > 0 {
+		w.t.Fatal(warnings)
+	}
+}
+
+// repository is a fresh promoter's view of an image.
+func (w *world) repository(app string) *repository {
+	w.t.Helper()
+	return w.promoter().repos[slices.Index(apps, app)]
+}
+
+// newest is the newest record on a digest of an image.
+func (w *world) newest(app string, digest report.Digest) *report.Record {
+	w.t.Helper()
+	rec, err := w.repository(app).newestRecord(w.t.Context(), digest)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return rec
+}
+
+// remove deletes a tag or manifest as a clean-up would, in a world without
+// authentication.
+func (w *world) remove(app, reference string) {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodDelete, "http://"+w.Host()+"/v2/"+app+"/manifests/"+reference, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	resp, err := w.transport.RoundTrip(req)
+	if err != nil || resp.StatusCode >= 300 {
+		w.t.Fatal(resp, err)
+	}
+}
+
+// list shows the log.
+func (w *world) list() string {
+	var b strings.Builder
+	for _, q := range w.Requests() {
+		fmt.Fprintf(&b, "%d %s (%d)\n", q.Status, q.Key, q.Nth)
+	}
+	return b.String()
 }
