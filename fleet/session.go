@@ -78,6 +78,9 @@ func newSession(f *Fleet, t Tenant) (*Session, error) {
 // Tenant returns the tenant, its URL normalised and its name filled in.
 func (s *Session) Tenant() Tenant { return s.tenant }
 
+// Redactor takes the tokens of the fleet out of text.
+func (s *Session) Redactor() *secret.Redactor { return secret.NewRedactor(s.tenant.Token) }
+
 // Do sends a request and returns the answer, whatever its status, with retries
 // after a transport error, 429, 502, 503 and 504: those of an idempotent request
 // (GET, HEAD, PUT, DELETE, or marked so), and of others only when nothing was
