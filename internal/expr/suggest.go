@@ -1,20 +1,13 @@
-package smoke
+package expr
 
 import (
 	"cmp"
-	"fmt"
-	"maps"
 	"slices"
 )
 
-// sortedKeys returns the keys of m in order.
-func sortedKeys[V any](m map[string]V) []string {
-	return slices.Sorted(maps.Keys(m))
-}
-
-// didYouMean returns "; did you mean …?" when one of names is a slip of the
-// finger away from name, else nothing.
-func didYouMean(name string, names []string) string {
+// DidYouMean returns "; did you mean …?" when one of names is a typing error
+// away from name, else nothing.
+func DidYouMean(name string, names []string) string {
 	if len(name) > 40 || len(names) == 0 {
 		return ""
 	}
@@ -24,7 +17,7 @@ func didYouMean(name string, names []string) string {
 	if d := distance(name, nearest); d > 2 || d >= len(nearest) {
 		return ""
 	}
-	return fmt.Sprintf("; did you mean %s?", nearest)
+	return "; did you mean " + nearest + "?"
 }
 
 // distance is the number of single-byte edits between two words (Levenshtein).

@@ -1,21 +1,22 @@
 package smoke
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
 
-	"github.com/expr-lang/expr/ast"
-
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/expr"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/molecule"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
-// Bounds of what a report shows, in characters.
+// Limits of what a report shows, in characters.
 const (
-	maxBodyShown  = 300 // design
+	maxBodyShown  = 300
+	maxTypeShown  = 80
 	maxValueShown = 120
 	maxText       = 1000
 	maxCurl       = 4000
@@ -40,81 +41,23 @@ func (c cleaner) line(text string, limit int) string {
 	return untrusted.Line(shown+untrusted.Ellipsis, limit)
 }
 
-// A finding is how an expectation broke on an answer.
-type finding struct {
-	clause ast.Node
-	reason string      // why it can't be true; empty when it is plainly false
-	limit  *limitError // it could not be evaluated
-	save   string      // the name under which its value should have been saved; empty in an expectation
-}
-
-// test evaluates an expectation clause by clause. It returns nil when all hold.
-func (x *expectation) test(e *evaluation) *finding {
-	for _, clause := range x.clauses {
-		holds, err := e.truth(clause)
-		if err == nil && holds {
-			continue
-		}
-		f := &finding{clause: clause}
-		_ = errors.As(err, &f.limit)
-		if err != nil {
-			f.reason = err.Error()
-		}
-		return f
-	}
-	return nil
-}
-
-// values shows the values that a clause names, besides status, body and json,
-// which are shown anyway.
-func (f *finding) values(e *evaluation, c cleaner) []string {
+// values shows the values behind a clause, besides those that are shown anyway.
+func (c cleaner) values(ctx context.Context, clause *expr.Expr, a *answer) []string {
+	// The budget is a new one: the clause may have used up the other.
+	e := expr.NewEvaluation(context.WithoutCancel(ctx), a)
 	var shown []string
-	seen := make(map[string]bool)
-	var look func(n ast.Node)
-	look = func(n ast.Node) {
-		switch n := n.(type) {
-		case *ast.IdentifierNode:
-			if n.Value == "status" || n.Value == "body" || n.Value == "json" || n.Value == "header" {
-				return
-			}
-		case *ast.MemberNode, *ast.ChainNode:
-			if holdsPointer(n) {
-				return
-			}
-		default:
-			for _, child := range children(n) {
-				look(child)
-			}
-			return
-		}
-		name := n.String()
-		if seen[name] || len(shown) == maxValues {
-			return
-		}
-		seen[name] = true
-		if v, err := e.value(n); err == nil {
-			shown = append(shown, c.line(name+" = "+describe(v), maxValueShown))
+	for _, part := range clause.Values() {
+		if v, err := e.Value(part); err == nil && len(shown) < maxValues {
+			shown = append(shown, c.line(fmt.Sprintf("%s = %s", part, expr.Describe(v)), maxValueShown))
 		}
 	}
-	look(f.clause)
 	return shown
-}
-
-// holdsPointer reports whether n means the element of a list, which is another
-// one each time.
-func holdsPointer(n ast.Node) bool {
-	found := false
-	visit(n, func(n ast.Node) {
-		_, is := n.(*ast.PointerNode)
-		found = found || is
-	})
-	return found
 }
 
 // got describes an answer: status, content type, named values, beginning of the
 // body.
 func (c cleaner) got(a *answer, values []string) string {
-	parts := []string{fmt.Sprintf("status %d", a.response.Status), c.line(a.contentType(), 80)}
+	parts := []string{fmt.Sprintf("status %d", a.response.Status), c.line(a.contentType(), maxTypeShown)}
 	parts = append(parts, values...)
 	if !a.response.Complete {
 		parts = append(parts, a.incomplete().Error())
@@ -146,7 +89,7 @@ func (c cleaner) curl(tenant fleet.Tenant, r fleet.Request) string {
 		b.WriteString(` -H 'Authorization: Bearer wrong'`)
 	}
 	if tenant.OrgID != "" {
-		b.WriteString(" -H " + quote("X-Molecule-Org-Id: "+tenant.OrgID))
+		b.WriteString(" -H " + quote(molecule.OrgHeader+": "+tenant.OrgID))
 	}
 	for _, name := range sortedKeys(r.Header) {
 		for _, value := range r.Header[name] {

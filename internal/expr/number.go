@@ -1,4 +1,4 @@
-package smoke
+package expr
 
 import (
 	"cmp"
@@ -28,8 +28,8 @@ func isNumber(v any) bool {
 	}
 }
 
-// compareNumbers compares two values of which [isNumber] holds, as cmp.Compare
-// does. The error says that a number is beyond all bounds.
+// compareNumbers compares two values for which [isNumber] is true, as cmp.Compare
+// does. The error says that a number is too large or too small.
 func compareNumbers(a, b any) (int, error) {
 	x, xInt := a.(int)
 	y, yInt := b.(int)
@@ -57,7 +57,7 @@ func newDecimal(v any) (decimal, error) {
 	case json.Number:
 		return parseDecimal(string(v))
 	default:
-		return decimal{}, fmt.Errorf("%s is no number", describe(v))
+		return decimal{}, fmt.Errorf("%s is not a number", Describe(v))
 	}
 }
 
@@ -69,7 +69,7 @@ func parseDecimal(text string) (decimal, error) {
 	if scientific {
 		power, err := strconv.ParseInt(exponent, 10, 32)
 		if err != nil {
-			return decimal{}, fmt.Errorf("the number %.40s is beyond all bounds", text)
+			return decimal{}, fmt.Errorf("the number %.40s is too large or too small", text)
 		}
 		d.point = power
 	}

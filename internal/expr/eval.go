@@ -1,4 +1,4 @@
-package smoke
+package expr
 
 import (
 	"context"
@@ -6,74 +6,101 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/expr-lang/expr/ast"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// Bounds of one evaluation. They are far beyond what an honest expectation
-// needs and keep the worst one under a fraction of a second.
+// Limits of one evaluation. They are far beyond what an honest expectation needs
+// and keep the worst one under a fraction of a second.
 const (
-	maxElements = 10_000    // of an array that a list builtin walks over (design)
+	maxElements = 10_000    // of an array that a list function visits
 	maxSteps    = 2_000_000 // nodes visited, and 64 bytes of text each
 	stepBytes   = 64
-	askEvery    = 4096 // steps between two looks at the context
+	checkEvery  = 4096 // steps between two looks at the context
 )
 
-// A limitError says that an expectation could not be judged, because judging it
-// would take more than is allowed, or because the run ended: the answer
-// contradicts nothing.
-type limitError struct{ reason, hint string }
+// A LimitError says that an expression could not be evaluated, because that would
+// take more than is allowed, or because the context ended. It says nothing
+// against the answer.
+type LimitError struct{ Reason, Hint string }
 
-func (e *limitError) Error() string { return e.reason }
+// Error returns the reason.
+func (e *LimitError) Error() string { return e.Reason }
 
-// An evaluation gives an expression its value on one answer.
-//
-// expr-lang's own virtual machine is not used: it can't be interrupted, compares
-// numbers as floats, takes an empty object for an empty list, of which all()
-// then holds, and finds in null that it does not contain a text. Here each of
-// these is an error, and an error is never a pass.
-type evaluation struct {
+// An Env gives the names of an expression their values on one answer: nil, bool,
+// int, float64, [json.Number], string, []any, map[string]any, or map[string]string
+// for the header. Its errors come back from the evaluation as they are.
+type Env interface {
+	Value(name string) (any, error)
+}
+
+// An Evaluation gives expressions their values over one Env, all of them within
+// one budget. It is not safe for concurrent use.
+type Evaluation struct {
 	ctx      context.Context
-	answer   *answer
-	vars     map[string]any // saved values, probe, sha, tenant
+	env      Env
 	steps    int
 	elements []any // what # stands for, innermost last
+}
+
+// NewEvaluation returns an evaluation whose budget is whole. It ends with ctx.
+func NewEvaluation(ctx context.Context, env Env) *Evaluation {
+	return &Evaluation{ctx: ctx, env: env}
+}
+
+// Value evaluates an expression. The error is a [*LimitError], one of the Env, or
+// says what in the answer makes the expression undecidable.
+func (e *Evaluation) Value(x *Expr) (any, error) { return e.value(x.node) }
+
+// True evaluates a condition. Where there is an error, it is false.
+func (e *Evaluation) True(x *Expr) (bool, error) { return e.truth(x.node) }
+
+// Unmet returns the first clause of a condition that is not true, and the error
+// where it could not be decided; nil when all are true.
+func (e *Evaluation) Unmet(x *Expr) (*Expr, error) {
+	for _, clause := range x.Clauses() {
+		if ok, err := e.truth(clause.node); err != nil || !ok {
+			return clause, err
+		}
+	}
+	return nil, nil
 }
 
 // errAbsent ends an optional chain (a?.b) at an absent value.
 var errAbsent = errors.New("absent")
 
 // truth evaluates a node that must be true or false.
-func (e *evaluation) truth(n ast.Node) (bool, error) {
+func (e *Evaluation) truth(n ast.Node) (bool, error) {
 	v, err := e.value(n)
 	if err != nil {
 		return false, err
 	}
 	truth, ok := v.(bool)
 	if !ok {
-		return false, fmt.Errorf("%s is %s, where true or false is needed", n, describe(v))
+		return false, fmt.Errorf("%s is %s, where true or false is needed", n, Describe(v))
 	}
 	return truth, nil
 }
 
 // spend pays for n steps.
-func (e *evaluation) spend(n int) error {
+func (e *Evaluation) spend(n int) error {
 	before := e.steps
 	e.steps += n
 	if e.steps > maxSteps {
-		return &limitError{reason: "evaluating the expectation on this answer takes too many steps", hint: "ask for less at a time, or write a simpler expectation"}
+		return &LimitError{Reason: "evaluating the expectation on this answer takes too many steps", Hint: "ask for less at a time, or write a simpler expectation"}
 	}
-	if before/askEvery != e.steps/askEvery && e.ctx.Err() != nil {
-		return &limitError{reason: "stopped: " + context.Cause(e.ctx).Error()}
+	if before/checkEvery != e.steps/checkEvery && e.ctx.Err() != nil {
+		return &LimitError{Reason: "stopped: " + context.Cause(e.ctx).Error()}
 	}
 	return nil
 }
 
 // value evaluates any node.
-func (e *evaluation) value(n ast.Node) (any, error) {
+func (e *Evaluation) value(n ast.Node) (any, error) {
 	if err := e.spend(1); err != nil {
 		return nil, err
 	}
@@ -89,7 +116,7 @@ func (e *evaluation) value(n ast.Node) (any, error) {
 	case *ast.StringNode:
 		return n.Value, nil
 	case *ast.IdentifierNode:
-		return e.variable(n.Value)
+		return e.env.Value(n.Value)
 	case *ast.PointerNode:
 		return e.elements[len(e.elements)-1], nil
 	case *ast.UnaryNode:
@@ -115,32 +142,7 @@ func (e *evaluation) value(n ast.Node) (any, error) {
 	}
 }
 
-// variable returns what a name stands for.
-func (e *evaluation) variable(name string) (any, error) {
-	switch name {
-	case "status":
-		return e.answer.response.Status, nil
-	case "elapsed":
-		return int(e.answer.response.Elapsed.Milliseconds()), nil
-	case "header":
-		return e.answer.headers(), nil
-	case "body":
-		return e.answer.body()
-	case "json":
-		return e.answer.json()
-	}
-	v, ok := e.vars[name]
-	if !ok {
-		return nil, fmt.Errorf("%s has no value", name)
-	}
-	if name == "sha" && v == "" {
-		// Every text begins with nothing: a comparison would hold of any build.
-		return nil, &limitError{reason: "sha is not known", hint: withoutSHAHint}
-	}
-	return v, nil
-}
-
-func (e *evaluation) unary(n *ast.UnaryNode) (any, error) {
+func (e *Evaluation) unary(n *ast.UnaryNode) (any, error) {
 	if n.Operator != "-" {
 		truth, err := e.truth(n.Node)
 		return !truth, err
@@ -160,11 +162,11 @@ func (e *evaluation) unary(n *ast.UnaryNode) (any, error) {
 		}
 		return "-" + v, nil
 	default:
-		return nil, fmt.Errorf("%s is %s, which has no opposite", n.Node, describe(v))
+		return nil, fmt.Errorf("%s is %s, which has no opposite", n.Node, Describe(v))
 	}
 }
 
-func (e *evaluation) binary(n *ast.BinaryNode) (any, error) {
+func (e *Evaluation) binary(n *ast.BinaryNode) (any, error) {
 	switch n.Operator {
 	case "&&", "and", "||", "or":
 		return e.junction(n)
@@ -194,7 +196,7 @@ func (e *evaluation) binary(n *ast.BinaryNode) (any, error) {
 
 // junction is "and" and "or"; the right side counts only where the left one
 // does not decide.
-func (e *evaluation) junction(n *ast.BinaryNode) (any, error) {
+func (e *Evaluation) junction(n *ast.BinaryNode) (any, error) {
 	left, err := e.truth(n.Left)
 	or := n.Operator == "||" || n.Operator == "or"
 	if err != nil || left == or {
@@ -204,7 +206,7 @@ func (e *evaluation) junction(n *ast.BinaryNode) (any, error) {
 }
 
 // equal compares two values of any kind; different kinds differ.
-func (e *evaluation) equal(a, b any) (bool, error) {
+func (e *Evaluation) equal(a, b any) (bool, error) {
 	if err := e.spend(1); err != nil {
 		return false, err
 	}
@@ -248,7 +250,7 @@ func (e *evaluation) equal(a, b any) (bool, error) {
 	}
 }
 
-func (e *evaluation) equalObjects(a map[string]any, other any) (bool, error) {
+func (e *Evaluation) equalObjects(a map[string]any, other any) (bool, error) {
 	b, ok := other.(map[string]any)
 	if !ok || len(a) != len(b) {
 		return false, nil
@@ -272,7 +274,7 @@ func digits(v any) int {
 }
 
 // ordered is <, <=, > and >= of numbers or of texts.
-func (e *evaluation) ordered(n *ast.BinaryNode, left, right any) (any, error) {
+func (e *Evaluation) ordered(n *ast.BinaryNode, left, right any) (any, error) {
 	var c int
 	a, aText := left.(string)
 	b, bText := right.(string)
@@ -291,7 +293,7 @@ func (e *evaluation) ordered(n *ast.BinaryNode, left, right any) (any, error) {
 			return nil, err
 		}
 	default:
-		return nil, fmt.Errorf("%s can't be decided: %s is %s and %s is %s", n, n.Left, describe(left), n.Right, describe(right))
+		return nil, fmt.Errorf("%s can't be decided: %s is %s and %s is %s", n, n.Left, Describe(left), n.Right, Describe(right))
 	}
 	switch n.Operator {
 	case "<":
@@ -306,7 +308,7 @@ func (e *evaluation) ordered(n *ast.BinaryNode, left, right any) (any, error) {
 }
 
 // in finds an element in an array, or a key in an object.
-func (e *evaluation) in(n *ast.BinaryNode, left, right any) (any, error) {
+func (e *Evaluation) in(n *ast.BinaryNode, left, right any) (any, error) {
 	if elements, ok := right.([]any); ok {
 		for _, element := range elements {
 			if same, err := e.equal(element, left); same || err != nil {
@@ -326,18 +328,18 @@ func (e *evaluation) in(n *ast.BinaryNode, left, right any) (any, error) {
 			return found, nil
 		}
 	}
-	return nil, fmt.Errorf("%s can't be decided: %s is %s and %s is %s", n, n.Left, describe(left), n.Right, describe(right))
+	return nil, fmt.Errorf("%s can't be decided: %s is %s and %s is %s", n, n.Left, Describe(left), n.Right, Describe(right))
 }
 
 // textual is contains, startsWith and endsWith, of texts only.
-func (e *evaluation) textual(n *ast.BinaryNode, left, right any) (any, error) {
+func (e *Evaluation) textual(n *ast.BinaryNode, left, right any) (any, error) {
 	a, ok := left.(string)
 	if !ok {
-		return nil, fmt.Errorf("%s is %s, where text is needed", n.Left, describe(left))
+		return nil, fmt.Errorf("%s is %s, where text is needed", n.Left, Describe(left))
 	}
 	b, ok := right.(string)
 	if !ok {
-		return nil, fmt.Errorf("%s is %s, where text is needed", n.Right, describe(right))
+		return nil, fmt.Errorf("%s is %s, where text is needed", n.Right, Describe(right))
 	}
 	if err := e.spend((len(a) + len(b)) / stepBytes); err != nil {
 		return nil, err
@@ -356,7 +358,7 @@ func (e *evaluation) textual(n *ast.BinaryNode, left, right any) (any, error) {
 
 // member is base.name, base["name"] and base[index]. A key that an object does
 // not have is null; everything else that is not there is an error.
-func (e *evaluation) member(n *ast.MemberNode) (any, error) {
+func (e *Evaluation) member(n *ast.MemberNode) (any, error) {
 	base, err := e.value(n.Node)
 	if err != nil {
 		return nil, err
@@ -384,12 +386,12 @@ func (e *evaluation) member(n *ast.MemberNode) (any, error) {
 				i += len(base)
 			}
 			if i < 0 || i >= len(base) {
-				return nil, fmt.Errorf("%s is %s: there is no element %s", n.Node, describe(base), describe(property))
+				return nil, fmt.Errorf("%s is %s: there is no element %s", n.Node, Describe(base), Describe(property))
 			}
 			return base[i], nil
 		}
 	}
-	return nil, fmt.Errorf("%s is %s: it has no %s", n.Node, describe(base), describe(property))
+	return nil, fmt.Errorf("%s is %s: it has no %s", n.Node, Describe(base), Describe(property))
 }
 
 // index returns a value as the index of an array.
@@ -406,7 +408,7 @@ func index(v any) (int, bool) {
 }
 
 // call is one of the functions.
-func (e *evaluation) call(n *ast.CallNode) (any, error) {
+func (e *Evaluation) call(n *ast.CallNode) (any, error) {
 	v, err := e.value(n.Arguments[0])
 	if err != nil {
 		return nil, err
@@ -430,7 +432,7 @@ func (e *evaluation) call(n *ast.CallNode) (any, error) {
 		return e.length(n, v)
 	}
 	if !isText {
-		return nil, fmt.Errorf("%s is %s, where text is needed", n.Arguments[0], describe(v))
+		return nil, fmt.Errorf("%s is %s, where text is needed", n.Arguments[0], Describe(v))
 	}
 	switch name {
 	case "lower":
@@ -443,7 +445,7 @@ func (e *evaluation) call(n *ast.CallNode) (any, error) {
 }
 
 // length is the number of elements, keys or characters.
-func (e *evaluation) length(n *ast.CallNode, v any) (any, error) {
+func (e *Evaluation) length(n *ast.CallNode, v any) (any, error) {
 	switch v := v.(type) {
 	case string:
 		return utf8.RuneCountInString(v), nil
@@ -454,71 +456,59 @@ func (e *evaluation) length(n *ast.CallNode, v any) (any, error) {
 	case map[string]string:
 		return len(v), nil
 	default:
-		return nil, fmt.Errorf("%s is %s, which has no length", n.Arguments[0], describe(v))
+		return nil, fmt.Errorf("%s is %s, which has no length", n.Arguments[0], Describe(v))
 	}
 }
 
-// list is one of the builtins that walk over an array.
-func (e *evaluation) list(n *ast.BuiltinNode) (any, error) {
+// list is one of the functions that visit the elements of an array.
+func (e *Evaluation) list(n *ast.BuiltinNode) (any, error) {
 	v, err := e.value(n.Arguments[0])
 	if err != nil {
 		return nil, err
 	}
 	elements, ok := v.([]any)
 	if !ok {
-		return nil, fmt.Errorf("%s is %s, where an array is needed", n.Arguments[0], describe(v))
+		return nil, fmt.Errorf("%s is %s, where an array is needed", n.Arguments[0], Describe(v))
 	}
 	if len(elements) > maxElements {
-		return nil, &limitError{
-			reason: fmt.Sprintf("%s has %d elements; an expectation can walk over at most %d", n.Arguments[0], len(elements), maxElements),
-			hint:   "ask for fewer at a time, for example with a query",
+		return nil, &LimitError{
+			Reason: fmt.Sprintf("%s has %s elements; an expectation can visit at most %s", n.Arguments[0], report.Thousands(len(elements)), report.Thousands(maxElements)),
+			Hint:   "ask for fewer at a time, for example with a query",
 		}
 	}
 	predicate := n.Arguments[1].(*ast.PredicateNode).Node
-	if n.Name == "map" {
-		return e.mapped(elements, predicate)
-	}
-	kept := []any{}
+	e.elements = append(e.elements, nil)
+	defer func() { e.elements = e.elements[:len(e.elements)-1] }()
+	out := []any{} // of map and filter
 	for _, element := range elements {
-		holds, err := e.holdsOf(element, predicate)
+		e.elements[len(e.elements)-1] = element
+		if n.Name == "map" {
+			v, err := e.value(predicate)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, v)
+			continue
+		}
+		is, err := e.truth(predicate)
 		switch {
 		case err != nil:
 			return nil, err
-		case n.Name == "any" && holds:
+		case n.Name == "any" && is:
 			return true, nil
-		case n.Name == "all" && !holds, n.Name == "none" && holds:
+		case n.Name == "all" && !is, n.Name == "none" && is:
 			return false, nil
-		case n.Name == "filter" && holds:
-			kept = append(kept, element)
+		case n.Name == "filter" && is:
+			out = append(out, element)
 		}
 	}
-	if n.Name == "filter" {
-		return kept, nil
+	if n.Name == "map" || n.Name == "filter" {
+		return out, nil
 	}
 	return n.Name != "any", nil
 }
 
-func (e *evaluation) holdsOf(element any, predicate ast.Node) (bool, error) {
-	e.elements = append(e.elements, element)
-	defer func() { e.elements = e.elements[:len(e.elements)-1] }()
-	return e.truth(predicate)
-}
-
-func (e *evaluation) mapped(elements []any, predicate ast.Node) (any, error) {
-	out := make([]any, 0, len(elements))
-	for _, element := range elements {
-		e.elements = append(e.elements, element)
-		v, err := e.value(predicate)
-		e.elements = e.elements[:len(e.elements)-1]
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, nil
-}
-
-func (e *evaluation) array(n *ast.ArrayNode) (any, error) {
+func (e *Evaluation) array(n *ast.ArrayNode) (any, error) {
 	out := make([]any, 0, len(n.Nodes))
 	for _, node := range n.Nodes {
 		v, err := e.value(node)
@@ -527,5 +517,5 @@ func (e *evaluation) array(n *ast.ArrayNode) (any, error) {
 		}
 		out = append(out, v)
 	}
-	return slices.Clip(out), nil
+	return out, nil
 }
