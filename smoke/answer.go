@@ -171,7 +171,7 @@ func isHTML(h http.Header) bool {
 }
 
 // parseJSON reads one JSON value and nothing after it. Numbers keep their
-// digits; the library bounds the depth (10,000).
+// digits; the library limits the depth to 10,000.
 func parseJSON(text []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()

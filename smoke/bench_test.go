@@ -21,7 +21,8 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
 
-// six is the suite of design.md's "Numbers to hold".
+// six is the suite of the benchmarks: six checks, as the script had that this
+// program replaces.
 func six(b testing.TB) *smoke.Suite {
 	b.Helper()
 	text, err := os.ReadFile("testdata/valid-six.yml")

@@ -190,7 +190,7 @@ func testEffect(t *testing.T, name string, e effect) {
 	}
 }
 
-// checkText holds what is true of every failure text.
+// checkText demands what every failure text needs.
 func checkText(t *testing.T, c report.CheckResult, token secret.Value) {
 	t.Helper()
 	if c.Detail == "" || c.Answer == "" || c.Expected == "" || c.Got == "" || c.Attempts < 1 || !strings.HasPrefix(c.Reproduce, "curl ") {

@@ -61,7 +61,7 @@ func bubble(t testing.TB, cfg fleet.Config, n int, f served) []*fleet.Session {
 
 const oneCheck = `checks: [{name: a, get: /a, expect: 'status == 200 && json.ok == true'}]`
 
-func TestFlakyIsSaid(t *testing.T) {
+func TestFlakyIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tries := 0
 		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
@@ -92,7 +92,7 @@ func TestPollingIsNotFlaky(t *testing.T) {
 	})
 }
 
-func TestPollingEndsWithItsBound(t *testing.T) {
+func TestPollingEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last time.Time
 		began := time.Now()
@@ -108,9 +108,9 @@ func TestPollingEndsWithItsBound(t *testing.T) {
 	})
 }
 
-// TestWaitingHoldsNoSlot lets one tenant poll for a minute where there is one
+// TestWaitingOccupiesNoSlot lets one tenant poll for a minute where there is one
 // slot: the other one must not wait for it.
-func TestWaitingHoldsNoSlot(t *testing.T) {
+func TestWaitingOccupiesNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		sessions := bubble(t, fleet.Config{Concurrency: 1}, 2, func(r *http.Request) (int, string) {
@@ -140,8 +140,8 @@ func TestWaitingHoldsNoSlot(t *testing.T) {
 	})
 }
 
-// TestConcurrencyIsHeld counts the tenants that are asked at the same time.
-func TestConcurrencyIsHeld(t *testing.T) {
+// TestConcurrencyIsLimited counts the tenants that are asked at the same time.
+func TestConcurrencyIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, most atomic.Int32
 		sessions := bubble(t, fleet.Config{Concurrency: 3}, 20, func(*http.Request) (int, string) {
@@ -158,8 +158,8 @@ func TestConcurrencyIsHeld(t *testing.T) {
 	})
 }
 
-// TestHungTenantsCostTheirOwnBound has 20 tenants among 100 that never answer.
-func TestHungTenantsCostTheirOwnBound(t *testing.T) {
+// TestHungTenantsCostTheirOwnTimeout has 20 tenants among 100 that never answer.
+func TestHungTenantsCostTheirOwnTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hung := func(host string) bool {
 			var i int
@@ -201,13 +201,13 @@ func TestSoakRepeatsRounds(t *testing.T) {
 			time.Sleep(n * time.Millisecond)
 			return 200, `{"ok":true}`
 		})
-		told := 0
+		reported := 0
 		began := time.Now()
 		c := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{
-			Soak: 90 * time.Second, Checked: func(int, report.CheckResult) { told++ },
+			Soak: 90 * time.Second, Checked: func(int, report.CheckResult) { reported++ },
 		})[0].Checks[0]
-		if c.Result != report.Passed || time.Since(began) < 90*time.Second || c.Rounds != int(n) || n < 80 || told != 1 {
-			t.Errorf("%d requests in %v, told %d times: %+v", n, time.Since(began), told, c)
+		if c.Result != report.Passed || time.Since(began) < 90*time.Second || c.Rounds != int(n) || n < 80 || reported != 1 {
+			t.Errorf("%d requests in %v, reported %d times: %+v", n, time.Since(began), reported, c)
 		}
 		ms := func(n time.Duration) report.Millis { return report.Millis(n * time.Millisecond) }
 		want := report.Latency{P50: ms((n + 1) / 2), P95: ms((n*95 + 99) / 100), Max: ms(n)}
@@ -234,7 +234,7 @@ func TestFlakyInAnyRoundIsFlaky(t *testing.T) {
 	})
 }
 
-// TestNothingIsNotSaved tries everything that is there and yet nothing.
+// TestNothingIsNotSaved tries every value that is empty.
 func TestNothingIsNotSaved(t *testing.T) {
 	const suite = `checks:
  - name: a
@@ -282,7 +282,7 @@ func TestSavedValuesKeepTheirForm(t *testing.T) {
 	})
 }
 
-func TestSoakEndsWithTheFirstBrokenRound(t *testing.T) {
+func TestSoakEndsWithTheFirstFailingRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
@@ -296,9 +296,9 @@ func TestSoakEndsWithTheFirstBrokenRound(t *testing.T) {
 	})
 }
 
-// TestTokenOnceTakenIsRight has a tenant that takes our token in the first round
+// TestTokenOnceAcceptedIsRight has a tenant that accepts our token in the first round
 // and refuses it everywhere in the second: that is the build's doing.
-func TestTokenOnceTakenIsRight(t *testing.T) {
+func TestTokenOnceAcceptedIsRight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
@@ -328,11 +328,11 @@ func TestCancelNeverPasses(t *testing.T) {
  - {name: a, get: /a, expect: 'status == 200 && json.ok == true'}
  - {name: b, get: /b, expect: 'status == 200 && json.ok == true'}
  - {name: c, get: /c, within: 1m, expect: 'status == 200 && json.ok == false'}`
-		told := 0
+		reported := 0
 		began := time.Now()
-		results := load(t, "suite", suite).Run(ctx, sessions, smoke.RunOptions{Checked: func(int, report.CheckResult) { told++ }})
-		if time.Since(began) != 5*time.Second || told != 12 {
-			t.Errorf("after %v, told %d", time.Since(began), told)
+		results := load(t, "suite", suite).Run(ctx, sessions, smoke.RunOptions{Checked: func(int, report.CheckResult) { reported++ }})
+		if time.Since(began) != 5*time.Second || reported != 12 {
+			t.Errorf("after %v, reported %d", time.Since(began), reported)
 		}
 		for i, r := range results {
 			var got []report.Result
@@ -353,7 +353,7 @@ func TestCancelNeverPasses(t *testing.T) {
 	})
 }
 
-func TestSoakCutShortIsNoPass(t *testing.T) {
+func TestSoakCutShortDoesNotPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 9500*time.Millisecond)
 		defer cancel()
@@ -383,9 +383,9 @@ func TestFinallyAlwaysRuns(t *testing.T) {
 		result       report.Result
 	}{
 		"all well":               {create: `{"id":7,"kind":"thing"}`, read: `{"ok":true}`, deletes: "/things/7 /always", result: report.Passed},
-		"first step breaks":      {create: `{"id":7,"kind":"other"}`, deletes: "/things/7 /always", result: report.Failed},
+		"first step fails":       {create: `{"id":7,"kind":"other"}`, deletes: "/things/7 /always", result: report.Failed},
 		"nothing to save":        {create: `{"kind":"thing"}`, deletes: "/always", result: report.Failed},
-		"second step breaks":     {create: `{"id":7,"kind":"thing"}`, read: `{"ok":false}`, deletes: "/things/7 /always", result: report.Failed},
+		"second step fails":      {create: `{"id":7,"kind":"thing"}`, read: `{"ok":false}`, deletes: "/things/7 /always", result: report.Failed},
 		"cancel while it polls":  {create: `{"id":7,"kind":"thing"}`, read: `{"ok":false}`, cancel: 10 * time.Second, deletes: "/things/7 /always", result: report.Errored},
 		"panic":                  {create: `{"id":7,"kind":"thing"}`, read: "panic", deletes: "/things/7 /always", result: report.Errored},
 		"a hostile saved value":  {create: `{"id":"../../x","kind":"thing"}`, read: `{"ok":true}`, deletes: "/always", result: report.Failed},
@@ -415,7 +415,7 @@ func TestFinallyAlwaysRuns(t *testing.T) {
 						deletes = append(deletes, r.URL.EscapedPath())
 						return 204, ""
 					case c.read == "panic":
-						panic("a fault of ours")
+						panic("an error of ours")
 					default:
 						return 200, c.read
 					}
@@ -448,9 +448,9 @@ func TestCleanUpAfterCancelIsBounded(t *testing.T) {
 	})
 }
 
-// TestLostAnswerIsSaid has a tenant whose answer to the creation never comes:
+// TestLostAnswerIsReported has a tenant whose answer to the creation never comes:
 // whether there is something to clean up, nobody knows.
-func TestLostAnswerIsSaid(t *testing.T) {
+func TestLostAnswerIsReported(t *testing.T) {
 	for status, want := range map[int]bool{0: true, 502: true, 500: true, 401: false} {
 		synctest.Test(t, func(t *testing.T) {
 			sessions := bubble(t, fleet.Config{}, 1, func(r *http.Request) (int, string) {
@@ -467,7 +467,8 @@ func TestLostAnswerIsSaid(t *testing.T) {
 	}
 }
 
-// TestOwnCredentials holds the contract's paragraph of that name.
+// TestOwnCredentials demands that a refusal of our credentials is the build's
+// failure only where another answer proves that they are right.
 func TestOwnCredentials(t *testing.T) {
 	const suite = `checks:
  - {name: health, get: /health, expect: 'status == 200 && json.ok == true'}
@@ -536,12 +537,12 @@ func TestHintOfTheOrgGuard(t *testing.T) {
 	}
 }
 
-// TestResultsAreTold demands one call for each check, one at a time, with what
+// TestResultsAreReported demands one call for each check, one at a time, with what
 // is in the results.
-func TestResultsAreTold(t *testing.T) {
+func TestResultsAreReported(t *testing.T) {
 	tn := []*sim.Tenant{tenant(t, sim.TenantConfig{Name: "one"}), tenant(t, sim.TenantConfig{Name: "two"})}
 	tn[1].Break(sim.TokenRefused)
-	told := map[string]report.CheckResult{}
+	reported := map[string]report.CheckResult{}
 	busy := false
 	suite := builtin(t, "canary")
 	results := suite.Run(t.Context(), sessionsOf(t, quick, tn...), smoke.RunOptions{Checked: func(i int, c report.CheckResult) {
@@ -549,10 +550,10 @@ func TestResultsAreTold(t *testing.T) {
 			t.Error("two calls at a time")
 		}
 		busy = true
-		if key := fmt.Sprint(i, c.Name); told[key].Name == "" {
-			told[key] = c
+		if key := fmt.Sprint(i, c.Name); reported[key].Name == "" {
+			reported[key] = c
 		} else {
-			t.Errorf("%s was told twice", key)
+			t.Errorf("%s was reported twice", key)
 		}
 		busy = false
 	}})
@@ -561,8 +562,8 @@ func TestResultsAreTold(t *testing.T) {
 			t.Errorf("tenant %d: %s, %d checks", i, r.Name, len(r.Checks))
 		}
 		for k, c := range r.Checks {
-			if c.Name != suite.CheckNames()[k] || told[fmt.Sprint(i, c.Name)] != c {
-				t.Errorf("%s: told %+v, returned %+v", c.Name, told[fmt.Sprint(i, c.Name)], c)
+			if c.Name != suite.CheckNames()[k] || reported[fmt.Sprint(i, c.Name)] != c {
+				t.Errorf("%s: reported %+v, returned %+v", c.Name, reported[fmt.Sprint(i, c.Name)], c)
 			}
 		}
 	}
@@ -581,7 +582,7 @@ func TestPanicOfTheCallerIsContained(t *testing.T) {
 }
 
 // TestUnknownSHA has checks that need a commit where the run has none: they can't
-// be judged, least of all by comparing with nothing.
+// pass or fail, least of all by comparing with nothing.
 func TestUnknownSHA(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const suite = `checks:
@@ -602,9 +603,9 @@ func TestUnknownSHA(t *testing.T) {
 	})
 }
 
-// TestBeyondLimitsIsNoContradiction has a tenant with more elements than an
+// TestOverLimitIsAnError has a tenant with more elements than an
 // expectation may walk over.
-func TestBeyondLimitsIsNoContradiction(t *testing.T) {
+func TestOverLimitIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const suite = `checks: [{name: a, get: /a, within: 1m, expect: 'status == 200 && all(json, # == 1)'}]`
 		polls := 0
@@ -615,6 +616,47 @@ func TestBeyondLimitsIsNoContradiction(t *testing.T) {
 		c := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
 		if c.Result != report.Errored || polls != 1 || !strings.Contains(c.Detail, "20,001 elements") || !strings.Contains(c.Hint, "fewer at a time") {
 			t.Errorf("%d polls: %+v", polls, c)
+		}
+	})
+}
+
+// TestTextsOfAFailure compares what a check says for each way not to pass.
+func TestTextsOfAFailure(t *testing.T) {
+	const suite = `checks:
+ - {name: status, get: /ok, auth: none, expect: 'status == 401 && len(json.error) > 0'}
+ - {name: value, get: /ok, expect: 'status == 200 && json.ok == false'}
+ - {name: undecided, get: /ok, expect: 'status == 200 && len(json.id) > 0'}
+ - {name: page, get: /page, expect: 'status == 200 && is_array(json)'}
+ - {name: no answer, get: /never, expect: 'status == 200 && is_array(json)'}
+ - {name: limit, get: /many, expect: 'status == 200 && all(json, # == 1)'}
+ - {name: save, get: /ok, expect: 'status == 200 && json.ok == true', save: {id: json.id}}`
+	const page = "the answer is not JSON but text/html"
+	want := map[string][3]string{ // answer, expected, detail
+		"status":    {"answered 200", "status == 401", "GET /ok: expected status == 401, got 200"},
+		"value":     {"answered 200", "json.ok == false", "GET /ok: expected json.ok == false, got json.ok = true"},
+		"undecided": {"answered 200", "len(json.id) > 0", "GET /ok: expected len(json.id) > 0, got 200: json.id is null, which has no length"},
+		"page":      {"answered 200, not JSON but text/html", "is_array(json)", "GET /page: expected is_array(json), got 200: " + page},
+		"no answer": {"no answer: timeout", "status == 200 && is_array(json)", ""},
+		"limit":     {"could not be evaluated", "all(json, # == 1)", ""},
+		"save":      {"answered 200", "a value to save as id in json.id", "GET /ok: expected a value to save as id in json.id, got 200: it is null"},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		sessions := bubble(t, fleet.Config{Retries: -1}, 1, func(r *http.Request) (int, string) {
+			switch r.URL.Path {
+			case "/page":
+				return 200, "<p>Welcome to tenant 0"
+			case "/never":
+				return 0, ""
+			case "/many":
+				return 200, `[` + strings.Repeat("1,", 20_000) + `1]`
+			}
+			return 200, `{"ok":true,"tenant":"tenant-0"}`
+		})
+		for _, c := range load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks {
+			w := want[c.Name]
+			if c.Answer != w[0] || c.Expected != w[1] || w[2] != "" && c.Detail != w[2] {
+				t.Errorf("%s: %q, %q, %q; want %q", c.Name, c.Answer, c.Expected, c.Detail, w)
+			}
 		}
 	})
 }

@@ -9,7 +9,7 @@
 // takes at most two million steps and ends with its context.
 //
 // expr-lang parses the text and checks its types. Its virtual machine is not
-// used, because a release gate can't rely on it: it takes no context and bounds
+// used, because a release gate can't rely on it: it takes no context and limits
 // memory but not time; it compares integers with floats as float64, so that ids
 // beyond 2^53 become equal, and does not know json.Number at all; all() over an
 // empty object is true; and nothing ("nil") does not contain a text, so that

@@ -9,7 +9,7 @@ import (
 )
 
 // A decimal is a number with all its digits: 0.digits times ten to the power
-// of point. Its zero value is 0. Answers hold ids beyond what a float64 tells
+// of point. Its zero value is 0. Answers have ids beyond what a float64 tells
 // apart, so that numbers are compared as the digits that were sent.
 type decimal struct {
 	negative bool
