@@ -105,22 +105,14 @@ func with(schema object, more object) object {
 	return schema
 }
 
-// oneMethod demands exactly one of the methods.
-func oneMethod() []any {
-	var each []any
-	for _, m := range methodKeys {
-		each = append(each, object{"required": []any{m}})
-	}
-	return each
-}
-
 // wantSchema is the schema that the decoder's tables make.
 func wantSchema(t *testing.T) []byte {
 	t.Helper()
-	none := make([]any, 0)
-	for _, key := range stepKeys {
-		none = append(none, object{"required": []any{key}})
+	var methods []any
+	for _, m := range methodKeys {
+		methods = append(methods, object{"required": []any{m}})
 	}
+	request := object{"$ref": "#/$defs/oneMethod"}
 	doc := with(schemaObject(suiteKeys), object{
 		"$schema":  "https://json-schema.org/draft/2020-12/schema",
 		"title":    "A suite of checks of canary-verify",
@@ -128,13 +120,13 @@ func wantSchema(t *testing.T) []byte {
 		"$defs": object{
 			"check": with(schemaObject(slices.Concat(checkKeys, stepKeys)), object{
 				"required": []any{"name"},
-				"oneOf": []any{
-					object{"required": []any{"steps"}, "not": object{"anyOf": none}},
-					object{"required": []any{"expect"}, "not": object{"required": []any{"steps"}}, "oneOf": oneMethod()},
-				},
+				"if":       object{"required": []any{"steps"}},
+				"then":     object{"propertyNames": object{"enum": toAny(checkKeys)}},
+				"else":     with(object{"required": []any{"expect"}}, request),
 			}),
-			"step":    with(schemaObject(stepKeys), object{"required": []any{"expect"}, "oneOf": oneMethod()}),
-			"finally": with(schemaObject(finallyKeys), object{"oneOf": oneMethod()}),
+			"step":      with(schemaObject(stepKeys), with(object{"required": []any{"expect"}}, request)),
+			"finally":   with(schemaObject(finallyKeys), request),
+			"oneMethod": object{"oneOf": methods},
 		},
 	})
 	var b bytes.Buffer
