@@ -18,14 +18,14 @@ import (
 // that passes on it can't tell a dead tenant from a live one.
 type negativeControl struct {
 	name   string // "an HTML page …", after "it also passes on"
-	who    string // who answers like that, and so which false green it prevents
+	who    string // who answers like that, and would be taken for a live tenant
 	status int
 	kind   string // content type
 	body   func(echo string) string
 }
 
-// negativeControls are in the order in which they are reported. The first two passed two of the six checks of the script that this
-// program replaces.
+// negativeControls are in the order in which they are reported. Two of the six
+// checks of the script that this program replaces passed on the first two.
 var negativeControls = []negativeControl{
 	{
 		"an HTML page with status 200 that repeats the request", "a web front end, a login page or a proxy in front of a dead service",

@@ -46,11 +46,11 @@ type execution struct {
 	check  *check
 	values map[string]any
 	inside bool   // it has entered its session
-	unsure string // a request that may have made something of which no answer says
+	unsure string // a request that may have created something, but whose answer did not say what
 	outcome
 }
 
-// leave gives the share in the slot back.
+// leave releases the slot, unless other checks of the tenant still use it.
 func (x *execution) leave() {
 	if x.inside {
 		x.session.Leave()
@@ -58,7 +58,7 @@ func (x *execution) leave() {
 	x.inside = false
 }
 
-// pause waits without a share in the slot.
+// pause waits without occupying the slot.
 func (x *execution) pause(ctx context.Context, d time.Duration) error {
 	x.leave()
 	if err := web.Pause(ctx, d); err != nil {
@@ -170,7 +170,7 @@ func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
 
 // evaluate tests the expectation on an answer and saves what the step saves. What
 // can be saved is saved also when the expectation is not met: the clean-up needs
-// to know what was made.
+// to know what was created.
 func (x *execution) evaluate(ctx context.Context, st *step, request fleet.Request, response *fleet.Response) {
 	a := &answer{response: response, values: x.values}
 	e := expr.NewEvaluation(ctx, a)
@@ -282,7 +282,7 @@ func (x *execution) cleanUpStep(ctx context.Context, st *step) {
 	request, err := st.request(x.values)
 	if err != nil {
 		if x.unsure != "" {
-			x.leftBehind(x.unsure + " may have been carried out, but no answer shows what it made")
+			x.leftBehind(x.unsure + " may have been carried out, but no answer shows what it created")
 			x.unsure = ""
 		}
 		return

@@ -125,7 +125,7 @@ func compile(text string, saved []string, condition bool) (x *Expr, errs []*Comp
 		return nil, plainError(err)
 	}
 	x = &Expr{tree.Node}
-	if condition && slices.ContainsFunc(x.Clauses(), func(c *Expr) bool { return isName(c.node, "json") }) {
+	if condition && slices.ContainsFunc(x.clauses(), func(c *Expr) bool { return isName(c.node, "json") }) {
 		return nil, failure("json is the whole answer, and neither true nor false; compare it, or a field of it")
 	}
 	return x, nil

@@ -62,7 +62,7 @@ func (e *Evaluation) True(x *Expr) (bool, error) { return e.truth(x.node) }
 // Unmet returns the first clause of a condition that is not true, and the error
 // where it could not be decided; nil when all are true.
 func (e *Evaluation) Unmet(x *Expr) (*Expr, error) {
-	for _, clause := range x.Clauses() {
+	for _, clause := range x.clauses() {
 		if ok, err := e.truth(clause.node); err != nil || !ok {
 			return clause, err
 		}

@@ -6,11 +6,11 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// Clauses splits a condition at its outermost "and": each clause can fail on its
+// clauses splits a condition at its outermost "and": each clause can fail on its
 // own.
-func (x *Expr) Clauses() []*Expr {
+func (x *Expr) clauses() []*Expr {
 	if b, ok := x.node.(*ast.BinaryNode); ok && (b.Operator == "&&" || b.Operator == "and") {
-		return append((&Expr{b.Left}).Clauses(), (&Expr{b.Right}).Clauses()...)
+		return append((&Expr{b.Left}).clauses(), (&Expr{b.Right}).clauses()...)
 	}
 	return []*Expr{x}
 }
@@ -67,7 +67,7 @@ func (x *Expr) WantsArray() bool {
 
 // PinsStatus reports whether a condition can be true for the given status alone.
 func (x *Expr) PinsStatus(status int) bool {
-	return slices.ContainsFunc(x.Clauses(), func(clause *Expr) bool {
+	return slices.ContainsFunc(x.clauses(), func(clause *Expr) bool {
 		b, ok := clause.node.(*ast.BinaryNode)
 		if !ok || b.Operator != "==" {
 			return false
