@@ -2,6 +2,7 @@ package smoke
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,15 +15,46 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 )
 
-// An answer is one response as an expectation sees it. What costs something is
-// made on first use: most expectations look at a part only.
+// An answer is one response as an expectation sees it, with the values that have
+// names. What costs something is made on first use: most expectations look at a
+// part only.
 type answer struct {
 	response *fleet.Response
+	values   map[string]any // saved ones, probe, sha, tenant
 	header   map[string]string
 	lenient  bool // take whatever parses for JSON: to learn what must be cleaned up
 	parsed   bool
-	value    any
+	json     any
 	err      error // why there is no json
+}
+
+// errWithoutCommit is the error of an expression that needs the commit of a run
+// that has none. Every text begins with nothing: a comparison would pass on any
+// build.
+var errWithoutCommit = errors.New("sha is not known")
+
+// Value returns what a name of an expression stands for.
+func (a *answer) Value(name string) (any, error) {
+	switch name {
+	case "status":
+		return a.response.Status, nil
+	case "elapsed":
+		return int(a.response.Elapsed.Milliseconds()), nil
+	case "header":
+		return a.headers(), nil
+	case "body":
+		return a.body()
+	case "json":
+		return a.parse()
+	}
+	v, ok := a.values[name]
+	if !ok {
+		return nil, fmt.Errorf("%s has no value", name)
+	}
+	if name == "sha" && v == "" {
+		return nil, errWithoutCommit
+	}
+	return v, nil
 }
 
 // headers returns the header with lower-case names; values of one name are
@@ -54,24 +86,24 @@ func (a *answer) incomplete() error {
 	return fmt.Errorf("the body ended early, after %d bytes", len(a.response.Body))
 }
 
-// json returns the parsed body, or what came instead of JSON.
-func (a *answer) json() (any, error) {
+// parse returns the parsed body, or what came instead of JSON.
+func (a *answer) parse() (any, error) {
 	if a.lenient {
 		return parseJSON(a.response.Body)
 	}
 	if !a.parsed {
 		a.parsed = true
-		a.value, a.err = a.parse()
+		a.json, a.err = a.parseStrictly()
 	}
-	return a.value, a.err
+	return a.json, a.err
 }
 
-func (a *answer) parse() (any, error) {
+func (a *answer) parseStrictly() (any, error) {
 	kind := a.contentType()
 	switch {
-	case !isJSON(a.response.Header.Get("Content-Type")) && len(a.response.Body) == 0:
+	case !a.saysJSON() && len(a.response.Body) == 0:
 		return nil, errors.New("the answer is not JSON: its body is empty")
-	case !isJSON(a.response.Header.Get("Content-Type")):
+	case !a.saysJSON():
 		return nil, fmt.Errorf("the answer is not JSON but %s", kind)
 	case !a.response.Complete:
 		return nil, a.incomplete()
@@ -87,8 +119,59 @@ func (a *answer) parse() (any, error) {
 	return value, nil
 }
 
+// summary describes the answer without anything that differs from tenant to
+// tenant. Its content type is neither redacted nor sanitised.
+func (a *answer) summary() string {
+	text := fmt.Sprintf("answered %d", a.response.Status)
+	switch {
+	case len(a.response.Body) == 0:
+		return text + ", empty body"
+	case !a.saysJSON() && a.response.Header.Get("Content-Type") == "":
+		return text + ", " + a.contentType()
+	case !a.saysJSON():
+		return text + ", not JSON but " + a.contentType()
+	case !a.response.Complete:
+		return text + ", incomplete body"
+	case a.parsed && a.err != nil:
+		return text + ", not valid JSON"
+	default:
+		return text
+	}
+}
+
+// saysJSON reports whether the answer says that it is JSON (RFC 8259, RFC 6839).
+func (a *answer) saysJSON() bool {
+	media := mediaType(a.response.Header)
+	return media == "application/json" || media == "text/json" ||
+		strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
+}
+
+// contentType names the kind of body for people. Like all that comes from an
+// answer it is neither redacted nor sanitised yet.
+func (a *answer) contentType() string {
+	kind := a.response.Header.Get("Content-Type")
+	return cmp.Or(mediaType(a.response.Header), kind, "without a content type")
+}
+
+// mediaType returns the media type of a body, empty where there is none that is
+// valid.
+func mediaType(h http.Header) string {
+	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return media
+}
+
+// isHTML reports whether an answer is a page, also where the parameters of its
+// content type are malformed.
+func isHTML(h http.Header) bool {
+	media, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return media == "text/html" || media == "application/xhtml+xml"
+}
+
 // parseJSON reads one JSON value and nothing after it. Numbers keep their
-// digits; the library bounds the depth (10,000).
+// digits; the library limits the depth to 10,000.
 func parseJSON(text []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
@@ -100,84 +183,4 @@ func parseJSON(text []byte) (any, error) {
 		return nil, errors.New("something follows the JSON value")
 	}
 	return value, nil
-}
-
-// contentType names the kind of body for people. Like all that is said of an
-// answer it is neither redacted nor sanitised yet.
-func (a *answer) contentType() string {
-	kind := a.response.Header.Get("Content-Type")
-	if kind == "" {
-		return "without a content type"
-	}
-	if media, _, err := mime.ParseMediaType(kind); err == nil {
-		kind = media
-	}
-	return kind
-}
-
-// isJSON reports whether a content type is one of JSON (RFC 8259, RFC 6839).
-func isJSON(contentType string) bool {
-	media, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (media == "application/json" || media == "text/json" ||
-		strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json"))
-}
-
-// isHTML reports whether an answer is a page.
-func isHTML(h http.Header) bool {
-	media, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
-	return media == "text/html" || media == "application/xhtml+xml"
-}
-
-// describe names a value for people: its kind, and the value itself where that
-// is short. It is neither redacted nor sanitised.
-func describe(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "null"
-	case bool, int, float64:
-		return fmt.Sprint(v)
-	case json.Number:
-		return string(v)
-	case string:
-		return fmt.Sprintf("%q", v)
-	case []any:
-		return plural(len(v), "an empty array", "an array of 1 element", "an array of %d elements")
-	case map[string]any:
-		return plural(len(v), "an empty object", "an object with 1 key", "an object with %d keys")
-	case map[string]string:
-		return "the header"
-	default:
-		return fmt.Sprintf("a %T", v)
-	}
-}
-
-// kind names the kind of a value.
-func kind(v any) string {
-	switch v.(type) {
-	case nil:
-		return "null"
-	case bool:
-		return "true or false"
-	case string:
-		return "text"
-	case []any:
-		return "an array"
-	case map[string]any:
-		return "an object"
-	case map[string]string:
-		return "the header"
-	default:
-		return "a number"
-	}
-}
-
-func plural(n int, none, one, many string) string {
-	switch n {
-	case 0:
-		return none
-	case 1:
-		return one
-	default:
-		return fmt.Sprintf(many, n)
-	}
 }

@@ -16,11 +16,13 @@ import (
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
 
-// six is the suite of design.md's "Numbers to hold".
+// six is the suite of the benchmarks: six checks, as the script had that this
+// program replaces.
 func six(b testing.TB) *smoke.Suite {
 	b.Helper()
 	text, err := os.ReadFile("testdata/valid-six.yml")
@@ -54,7 +56,6 @@ func BenchmarkSuite(b *testing.B) {
 		_, tenants := startFleet(b, 100, sim.FleetConfig{SHA: candidate, Latency: 50 * time.Millisecond, TLS: tls})
 		suite := six(b)
 		b.Run(scheme+"/gate", func(b *testing.B) {
-			b.ReportAllocs()
 			for b.Loop() {
 				f, err := fleet.New(tenants, fleet.Config{RootCAs: sim.CAPool()})
 				if err != nil {
@@ -65,7 +66,6 @@ func BenchmarkSuite(b *testing.B) {
 			}
 		})
 		b.Run(scheme+"/floor", func(b *testing.B) {
-			b.ReportAllocs()
 			for b.Loop() {
 				floor(b, tenants)
 			}
@@ -73,12 +73,12 @@ func BenchmarkSuite(b *testing.B) {
 	}
 }
 
-func mustPass(b testing.TB, results []smoke.TenantResult) {
+func mustPass(b testing.TB, results []report.Tenant) {
 	b.Helper()
 	for _, r := range results {
 		for _, c := range r.Checks {
-			if c.Result != smoke.Passed || c.Detail != "" {
-				b.Fatalf("%s: %+v", r.Tenant.Name, c)
+			if c.Result != report.Passed || c.Detail != "" {
+				b.Fatalf("%s: %+v", r.Name, c)
 			}
 		}
 	}

@@ -11,21 +11,21 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/expr"
 )
 
 // A negativeControl is an answer of a tenant that does not work. An expectation
-// that holds on it can't tell a dead tenant from a live one.
+// that passes on it can't tell a dead tenant from a live one.
 type negativeControl struct {
-	name   string // "an HTML page …", after "holds for"
-	who    string // who answers like that, and so which false green it prevents
+	name   string // "an HTML page …", after "it also passes on"
+	who    string // who answers like that, and would be taken for a live tenant
 	status int
 	kind   string // content type
 	body   func(echo string) string
 }
 
-// negativeControls are the answers of design.md, in the order in which they are
-// told. The first two passed two of the six checks of the script that this
-// program replaces.
+// negativeControls are in the order in which they are reported. Two of the six
+// checks of the script that this program replaces passed on the first two.
 var negativeControls = []negativeControl{
 	{
 		"an HTML page with status 200 that repeats the request", "a web front end, a login page or a proxy in front of a dead service",
@@ -52,7 +52,7 @@ var negativeControls = []negativeControl{
 		http.StatusOK, "application/json", jsonError,
 	},
 	{
-		"a JSON error with status 500", "a service that breaks on this request",
+		"a JSON error with status 500", "a service that fails on this request",
 		http.StatusInternalServerError, "application/json", jsonError,
 	},
 	{
@@ -79,42 +79,40 @@ func jsonError(echo string) string {
 
 // applies reports whether a control is one for an expectation. The empty array
 // is none for an expectation that wants an array, and a status is none for one
-// that pins exactly that status (design).
-func (c negativeControl) applies(x *expectation) bool {
+// that pins exactly that status.
+func (c negativeControl) applies(x *expr.Expr) bool {
 	switch {
-	case c.name == "[]":
-		return !wantsArray(x.root)
+	case c.body("") == "[]":
+		return !x.WantsArray()
 	case c.status != http.StatusOK:
-		return !pinsStatus(x.root, c.status)
+		return !x.PinsStatus(c.status)
 	default:
 		return true
 	}
 }
 
-// control tries a step's expectation on all negative controls. Those that
-// satisfy it make one fault in a strict suite, else one warning.
-func (d *decoder) control(s *Suite, st *step, n *yaml.Node) {
+// tryControls tries a step's expectation on all negative controls. Those on which
+// it passes make one error in a strict suite, else one warning.
+func (d *decoder) tryControls(st *step, n *yaml.Node) {
 	values := sampleValues(d.saved)
 	echo := st.echo(values)
-	var slipped []negativeControl
+	var passing []negativeControl
 	for _, c := range negativeControls {
-		if c.applies(st.expect) && c.satisfies(st.expect, echo, values) {
-			slipped = append(slipped, c)
+		if c.applies(st.expect) && c.passes(st.expect, echo, values) {
+			passing = append(passing, c)
 		}
 	}
-	if len(slipped) == 0 {
-		return
+	switch {
+	case len(passing) == 0:
+	case d.suite.strict:
+		d.invalid(d.inScalar(n, 0), "%s", d.controlMessage(passing))
+	default:
+		d.suite.Warnings = append(d.suite.Warnings, d.errorAt(d.inScalar(n, 0), d.controlMessage(passing)).Error())
 	}
-	message := d.slipMessage(slipped)
-	if s.strict {
-		d.fault(d.inScalar(n, 0), "%s", message)
-		return
-	}
-	s.Warnings = append(s.Warnings, d.errorAt(d.inScalar(n, 0), message).Error())
 }
 
-// satisfies reports whether an expectation holds on the control.
-func (c negativeControl) satisfies(x *expectation, echo string, values map[string]any) bool {
+// passes reports whether an expectation passes on the control.
+func (c negativeControl) passes(x *expr.Expr, echo string, values map[string]any) bool {
 	header := http.Header{"Date": {"Thu, 01 Jan 2026 00:00:00 GMT"}}
 	if c.kind != "" {
 		header.Set("Content-Type", c.kind)
@@ -122,9 +120,8 @@ func (c negativeControl) satisfies(x *expectation, echo string, values map[strin
 	response := &fleet.Response{
 		Status: c.status, Header: header, Body: []byte(c.body(echo)), Complete: true, Elapsed: time.Millisecond, Attempts: 1,
 	}
-	e := &evaluation{ctx: context.Background(), answer: &answer{response: response}, vars: values}
-	holds, err := e.truth(x.root)
-	return err == nil && holds
+	ok, err := expr.NewEvaluation(context.Background(), &answer{response: response, values: values}).True(x)
+	return err == nil && ok
 }
 
 // echo is the whole request as text, as a server may repeat it.
@@ -141,30 +138,30 @@ func (st *step) echo(values map[string]any) string {
 	return b.String()
 }
 
-// slipMessage says what happened, what it would have cost, and what to add.
-func (d *decoder) slipMessage(slipped []negativeControl) string {
-	names := make([]string, len(slipped))
-	for i, c := range slipped {
+// controlMessage says what happened, what it would have cost, and what to add.
+func (d *decoder) controlMessage(passing []negativeControl) string {
+	names := make([]string, len(passing))
+	for i, c := range passing {
 		names[i] = c.name
 	}
 	which := "That"
-	if len(slipped) > 1 {
+	if len(passing) > 1 {
 		which = "The first"
 	}
-	return fmt.Sprintf("check %q can't tell a dead tenant from a live one: it also passes on %s. %s is what %s sends; the check would be green, and the build promoted. %s",
-		d.check, strings.Join(names, "; on "), which, slipped[0].who, advice(slipped))
+	return fmt.Sprintf("check %q can't tell a dead tenant from a live one: it also passes on %s. %s is what %s sends; the check would pass, and the build would be promoted. %s",
+		d.check, strings.Join(names, "; on "), which, passing[0].who, advice(passing))
 }
 
 // advice says what to add to an expectation.
-func advice(slipped []negativeControl) string {
+func advice(passing []negativeControl) string {
 	const field = "len(json.id) > 0, or is_map(json.subsystems) && len(json.subsystems) > 0"
-	anyStatus := slices.ContainsFunc(slipped, func(c negativeControl) bool { return c.status != http.StatusOK })
+	anyStatus := slices.ContainsFunc(passing, func(c negativeControl) bool { return c.status != http.StatusOK })
 	switch {
 	case anyStatus:
 		return "Pin the status, and name something that only a working tenant can answer, for example: status == 200 && " + field
-	case isJSON(slipped[0].kind):
+	case passing[0].kind == "application/json":
 		return "Name a field that only a working tenant fills, for example: " + field
 	default:
-		return "Say something of the JSON that must come, for example: is_array(json), or " + field
+		return "Require something of the JSON, for example: is_array(json), or " + field
 	}
 }

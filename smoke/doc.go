@@ -1,10 +1,10 @@
-// Package smoke says what is asserted of a tenant, and asserts it.
+// Package smoke says what is expected of a tenant, and checks it.
 //
 // It takes a suite, a YAML file in which a check is one readable line, and
-// gives back a compiled [Suite] whose every expectation is type-checked and has
-// been proven able to fail; run against the sessions of package fleet it gives
-// one [TenantResult] a tenant that says what held, what broke and how to see it
-// again by hand. It needs no registry and no runner.
+// gives back a compiled [Suite] whose every expectation is type-checked and was
+// tried on answers on which it must fail. Run on the sessions of package fleet it
+// gives one [report.Tenant] each, which says what passed, what did not, and how to
+// see that again by hand. It needs no registry and no runner.
 //
 // # Suites
 //
@@ -22,18 +22,18 @@
 //	      - {delete: '/memories/${id}'}
 //
 // A check is one request, or has steps, which are sent in order until one
-// breaks. A request is a method (get, head, post, put, patch, delete) with a path
+// fails. A request is a method (get, head, post, put, patch, delete) with a path
 // below the tenant's URL; headers; a body, which is sent as JSON when it is a
 // mapping or a list and as it is when it is text; auth (admin, the default, none
 // or wrong); idempotent: true where a post or patch may be sent again.
 //
-// within repeats a request, with growing pauses, until its expectation holds.
-// save keeps values, given as expressions, for the steps after it; a value that
-// is absent or empty breaks the step. finally cleans up: all its steps are sent
+// within repeats a request, with growing pauses, until its expectation is met.
+// save keeps values, given as expressions, for the steps after it; the step fails
+// where a value is absent or empty. finally cleans up: all its steps are sent
 // whatever happened before, also for a moment after the run was stopped, except
 // those that need a value which was never saved. What goes wrong there is noted
-// in [CheckResult].Detail; it breaks the check only where the step has an expect
-// of its own.
+// in the Detail of the result; the check fails by it only where the step has an
+// expect of its own.
 //
 // A placeholder is ${probe} (16 random lower-case letters, new at each execution
 // of a check), ${sha}, ${tenant} or a saved value, in paths, header values and
@@ -50,15 +50,15 @@
 // list functions all any none map filter, and nothing else: no arithmetic,
 // ranges, conditions or regular expressions.
 //
-// json is there only when the answer says that it is JSON, is whole and parses;
-// using it otherwise breaks the expectation, and so does every value that can't
-// be compared, measured or searched: an expression that can't be decided is
-// never a pass. Numbers are compared by all their digits.
+// json has a value only when the answer says that it is JSON, is complete and
+// parses; else the expectation that uses it fails, as it does with every value
+// that can't be compared, measured or searched: what can't be decided never
+// passes. Numbers are compared by all their digits.
 //
 // No suite and no answer can hang the program: an expression has at most 256
-// parts, predicates nest two deep, a list function walks over at most 10,000
+// parts, predicates nest two deep, a list function visits at most 10,000
 // elements, and an evaluation that takes more than 2 million steps is given up.
-// An answer beyond these limits can't be judged; it contradicts nothing.
+// On an answer beyond these limits the check is an error, not a failure.
 //
 // # Negative controls
 //

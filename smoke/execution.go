@@ -4,61 +4,53 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"slices"
 	"strings"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/expr"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
 )
 
+// firstPoll and longestPoll are the first and the longest wait between two polls
+// of a step with "within"; each is twice the one before.
 const (
-	// pollFirst and pollMost bound the waits between two polls of a step with
-	// "within"; each is twice the one before.
-	pollFirst = 100 * time.Millisecond
-	pollMost  = time.Second
-	// cleanUpGrace is how long clean-ups may go on after the run was stopped. The
-	// whole program has 6 s then (design).
-	cleanUpGrace = 2 * time.Second
+	firstPoll   = 100 * time.Millisecond
+	longestPoll = time.Second
 )
 
 // An outcome is what one execution of a check came to, before it is known what
-// the other answers of the tenant say of our credentials.
+// the other answers of the tenant show about our credentials.
 type outcome struct {
-	broken   bool
-	cause    cause
+	reason   reason
 	attempts int
 	flaky    bool
 	elapsed  []time.Duration
 	started  time.Time
 	duration time.Duration
-	// What broke it; all but detail and hint are clean.
-	expected, got, reproduce string
-	detail, hint             string
-	auth                     fleet.Auth
-	response                 *fleet.Response // header and status only; nil: none came
+	// Why it did not pass; all but detail and hint are clean.
+	expected, got, answer, reproduce string
+	detail, hint                     string
 }
 
 // fail records why the check did not pass. The first reason stays.
-func (o *outcome) fail(c cause, detail string) {
-	if o.broken {
-		return
+func (o *outcome) fail(r reason, detail string) {
+	if o.reason == none {
+		o.reason, o.detail = r, detail
 	}
-	o.broken, o.cause, o.detail = true, c, detail
 }
 
 // An execution is one check on one tenant in one round.
 type execution struct {
 	*tenantRun
 	check  *check
-	began  time.Time
 	values map[string]any
 	inside bool   // it has entered its session
-	unsure string // a request that may have made something of which no answer tells
+	unsure string // a request that may have created something, but whose answer did not say what
 	outcome
 }
 
-// leave gives the share in the slot back.
+// leave releases the slot, unless other checks of the tenant still use it.
 func (x *execution) leave() {
 	if x.inside {
 		x.session.Leave()
@@ -66,10 +58,10 @@ func (x *execution) leave() {
 	x.inside = false
 }
 
-// pause waits without a share in the slot.
+// pause waits without occupying the slot.
 func (x *execution) pause(ctx context.Context, d time.Duration) error {
 	x.leave()
-	if err := sleep(ctx, d); err != nil {
+	if err := web.Pause(ctx, d); err != nil {
 		return err
 	}
 	err := x.session.Enter(ctx)
@@ -77,14 +69,12 @@ func (x *execution) pause(ctx context.Context, d time.Duration) error {
 	return err
 }
 
-// run runs the steps up to the first that breaks, then the clean-ups.
+// run runs the steps up to the first that fails, then the clean-ups.
 func (x *execution) run(ctx context.Context) {
-	x.values = map[string]any{
-		"probe": newProbe(), "sha": x.options.SHA, "tenant": x.session.Tenant().Name,
-	}
+	x.values = map[string]any{"probe": newProbe(), "sha": string(x.options.SHA), "tenant": x.tenant.Name}
 	defer x.cleanUp(ctx)
 	for i := range x.check.steps {
-		if x.step(ctx, &x.check.steps[i]); x.broken {
+		if x.step(ctx, &x.check.steps[i]); x.reason != none {
 			if len(x.check.steps) > 1 {
 				x.detail = fmt.Sprintf("step %d: %s", i+1, x.detail)
 			}
@@ -95,19 +85,19 @@ func (x *execution) run(ctx context.Context) {
 
 // step sends a request until its answer is right, or there is no time left.
 func (x *execution) step(ctx context.Context, st *step) {
-	began, wait := time.Now(), pollFirst
+	began, wait := time.Now(), firstPoll
 	before := x.outcome
 	for {
 		x.try(ctx, st)
 		left := st.within - time.Since(began)
-		if !x.broken || left <= 0 || ctx.Err() != nil || x.cause == beyondLimits {
+		if x.reason == none || x.reason == overLimit || x.reason == withoutCommit || left <= 0 || ctx.Err() != nil {
 			return
 		}
 		if x.pause(ctx, min(wait, left)) != nil {
-			x.cause, x.detail = stopped, "stopped while it waited; the last answer: "+x.detail
+			x.reason, x.answer, x.detail = stopped, "stopped", "stopped while it waited; the last answer: "+x.detail
 			return
 		}
-		wait = min(2*wait, pollMost)
+		wait = min(2*wait, longestPoll)
 		// The next poll decides; what the last one found counts no more.
 		elapsed, flaky := x.elapsed, x.flaky
 		x.outcome = before
@@ -115,7 +105,7 @@ func (x *execution) step(ctx context.Context, st *step) {
 	}
 }
 
-// try sends a request once and judges the answer.
+// try sends a request once and evaluates the answer.
 func (x *execution) try(ctx context.Context, st *step) {
 	request, err := st.request(x.values)
 	if err != nil {
@@ -128,75 +118,75 @@ func (x *execution) try(ctx context.Context, st *step) {
 		return
 	}
 	if response.Status >= 500 && len(st.save) > 0 {
-		x.unsure = line(st)
+		x.unsure = st.line()
 	}
 	x.attempts = max(x.attempts, response.Attempts)
 	x.flaky = x.flaky || response.Attempts > 1
 	x.elapsed = append(x.elapsed, response.Elapsed)
-	x.ledger.note(request.Method, request.Path, request.Auth, response)
-	x.judging <- struct{}{}
-	defer func() { <-x.judging }()
-	x.judge(ctx, st, request, response)
+	x.credentials.note(request.Method, request.Path, request.Auth, response)
+	x.evaluating <- struct{}{}
+	defer func() { <-x.evaluating }()
+	x.evaluate(ctx, st, request, response)
 }
 
-// notSent records that the values in hand make no request: what a tenant gave
-// for an id, say, is none.
+// withoutCommitHint says what to do where ${sha} is needed and there is none.
+const withoutCommitHint = "this run has no commit to compare with; give it a sha"
+
+// notSent records that the present values make no valid request: an id that a
+// tenant sent, say, is not one.
 func (x *execution) notSent(st *step, err error) {
-	c := contradiction
-	if x.options.SHA == "" && slices.Contains(st.path.names(), "sha") {
-		c, x.hint = withoutSHA, withoutSHAHint
+	r := mismatch
+	if x.options.SHA == "" && st.path.uses("sha") {
+		r, x.hint = withoutCommit, withoutCommitHint
 	}
-	x.fail(c, fmt.Sprintf("%s can't be sent: %v", line(st), err))
+	x.fail(r, fmt.Sprintf("%s can't be sent: %v", st.line(), err))
 	x.expect(st)
-	x.got = "nothing was sent"
+	x.got, x.answer = "nothing was sent", "nothing was sent"
 }
 
-// withoutSHAHint says what to do where ${sha} is asked for and there is none.
-const withoutSHAHint = "this run has no commit to compare with; give it a sha"
-
-// expect shows the whole expectation, where it is not known which clause broke.
+// expect shows the whole expectation, where it is not known which clause failed.
 func (x *execution) expect(st *step) {
 	if st.expect != nil {
-		x.expected = x.clean.line(st.expect.text, maxText)
+		x.expected = x.cleaner().line(st.expect.String(), maxText)
 	}
 }
 
 // noAnswer records that no answer came.
 func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
-	c, hint := causeOfError(err)
+	why, answer, hint := reasonOfError(err)
+	what := err.Error()
 	if t := new(fleet.TransportError); errors.As(err, &t) {
+		what = t.Cause
 		x.attempts = t.Attempts
-		x.fail(c, fmt.Sprintf("%s: %s", line(st), t.Cause))
 		if t.Sent && len(st.save) > 0 {
-			x.unsure = line(st)
+			x.unsure = st.line()
 		}
-	} else {
-		x.fail(c, fmt.Sprintf("%s: %v", line(st), err))
 	}
-	x.hint = hint
+	x.fail(why, st.line()+": "+what)
 	x.expect(st)
-	x.got = "no answer"
-	x.reproduce = x.clean.curl(x.session.Tenant(), request)
+	x.got, x.answer, x.hint = "no answer", answer, hint
+	x.reproduce = x.cleaner().curl(x.tenant, request)
 }
 
-// judge tests the expectation on an answer and saves what the step saves. What
-// can be saved is saved also when the expectation broke: the clean-up needs to
-// know what was made.
-func (x *execution) judge(ctx context.Context, st *step, request fleet.Request, response *fleet.Response) {
-	e := &evaluation{ctx: ctx, answer: &answer{response: response}, vars: x.values}
+// evaluate tests the expectation on an answer and saves what the step saves. What
+// can be saved is saved also when the expectation is not met: the clean-up needs
+// to know what was created.
+func (x *execution) evaluate(ctx context.Context, st *step, request fleet.Request, response *fleet.Response) {
+	a := &answer{response: response, values: x.values}
+	e := expr.NewEvaluation(ctx, a)
 	if st.expect != nil {
-		if f := st.expect.test(e); f != nil {
-			x.contradicted(st, request, e, f)
+		if clause, err := e.Unmet(st.expect); clause != nil {
+			x.unmet(ctx, st, request, a, unmet{clause: clause, err: err})
 		}
 	}
-	e.answer.lenient = x.broken
+	a.lenient = x.reason != none
 	for _, s := range st.save {
-		v, err := e.value(s.value)
+		v, err := e.Value(s.value)
 		if err == nil && isNothing(v) {
-			err = fmt.Errorf("%s is %s, which is nothing to save", s.text, describe(v))
+			err = fmt.Errorf("it is %s", expr.Describe(v))
 		}
 		if err != nil {
-			x.contradicted(st, request, e, &finding{clause: s.value, reason: err.Error(), save: s.name})
+			x.unmet(ctx, st, request, a, unmet{clause: s.value, err: err, save: s.name})
 			continue
 		}
 		x.values[s.name] = v
@@ -219,42 +209,58 @@ func isNothing(v any) bool {
 	}
 }
 
-// contradicted records how an answer broke an expectation.
-func (x *execution) contradicted(st *step, request fleet.Request, e *evaluation, f *finding) {
-	if x.broken {
+// An unmet is a clause that is not true of an answer, or a value to save that is
+// not there.
+type unmet struct {
+	clause *expr.Expr
+	err    error  // why it can't be decided; nil where it is plainly false
+	save   string // the name under which its value should have been saved; empty: it is a clause
+}
+
+// unmet records how an answer is not what the step expects.
+func (x *execution) unmet(ctx context.Context, st *step, request fleet.Request, a *answer, u unmet) {
+	if x.reason != none {
 		return
 	}
-	response := e.answer.response
-	c := causeOfAnswer(st.auth, response)
+	c := x.cleaner()
+	expected := u.clause.String()
+	if u.save != "" {
+		expected = "a value to save as " + u.save + " in " + expected
+	}
+	values := c.values(ctx, u.clause, a)
+	why, hint := reasonOfAnswer(st.auth, a.response), answerHint(st.auth, a.response)
+	detail := fmt.Sprintf("%s: expected %s, got %s", st.line(), expected, u.got(a, values))
+	x.answer = c.line(a.summary(), maxValueShown)
+	if limit := new(expr.LimitError); errors.As(u.err, &limit) {
+		why, hint, x.answer = overLimit, limit.Hint, "could not be evaluated"
+		if ctx.Err() != nil {
+			why, x.answer = stopped, "stopped"
+		}
+		detail = fmt.Sprintf("%s answered %d, but %s could not be evaluated: %v", st.line(), a.response.Status, u.clause, u.err)
+	} else if errors.Is(u.err, errWithoutCommit) {
+		why, hint, x.answer = withoutCommit, withoutCommitHint, "could not be evaluated"
+	}
+	x.fail(why, detail)
+	x.hint = hint
+	x.attempts = a.response.Attempts
+	x.expected = c.line(expected, maxText)
+	x.got = c.got(a, values)
+	x.reproduce = c.curl(x.tenant, request)
+}
+
+// got says in a few words what came in place of what was expected.
+func (u unmet) got(a *answer, values []string) string {
+	status := fmt.Sprint(a.response.Status)
 	switch {
-	case f.limit == nil:
-	case e.ctx.Err() != nil:
-		c = stopped
+	case u.err != nil:
+		return status + ": " + u.err.Error()
+	case len(values) > 0:
+		return strings.Join(values, ", ")
+	case u.clause.Mentions("status"):
+		return status
 	default:
-		c = beyondLimits
-		x.hint = f.limit.hint
+		return status + " " + a.contentType()
 	}
-	clause := f.clause.String()
-	broken := clause + " does not hold"
-	if f.save != "" {
-		broken = f.save + " can't be saved"
-	}
-	detail := fmt.Sprintf("%s answered %d %s, but %s", line(st), response.Status, e.answer.contentType(), broken)
-	if f.reason != "" {
-		detail += ": " + f.reason
-	}
-	x.fail(c, detail)
-	x.attempts = response.Attempts
-	// The steps of the evaluation are counted anew: what broke may have used them up.
-	fresh := &evaluation{ctx: context.WithoutCancel(e.ctx), answer: e.answer, vars: e.vars}
-	x.expected = x.clean.line(clause, maxText)
-	x.got = x.clean.got(e.answer, f.values(fresh, x.clean))
-	x.reproduce = x.clean.curl(x.session.Tenant(), request)
-	x.auth = st.auth
-	// A report of thousands of failures must not keep their bodies.
-	kept := *response
-	kept.Body = slices.Clone(kept.Body[:min(len(kept.Body), 1024)])
-	x.response = &kept
 }
 
 // cleanUp runs the steps of finally, all of them, whatever happened before, and
@@ -263,7 +269,7 @@ func (x *execution) cleanUp(ctx context.Context) {
 	if len(x.check.finally) == 0 {
 		return
 	}
-	ctx, cancel := outlive(ctx, cleanUpGrace)
+	ctx, cancel := web.Outlive(ctx, web.AfterCancelTenant, web.AfterCancelTenant)
 	defer cancel()
 	for i := range x.check.finally {
 		x.cleanUpStep(ctx, &x.check.finally[i])
@@ -276,13 +282,13 @@ func (x *execution) cleanUpStep(ctx context.Context, st *step) {
 	request, err := st.request(x.values)
 	if err != nil {
 		if x.unsure != "" {
-			x.leftBehind(x.unsure + " may have been carried out, but no answer told what it made")
+			x.leftBehind(x.unsure + " may have been carried out, but no answer shows what it created")
 			x.unsure = ""
 		}
 		return
 	}
-	if st.expect != nil && !x.broken {
-		if x.try(ctx, st); x.broken {
+	if st.expect != nil && x.reason == none {
+		if x.try(ctx, st); x.reason != none {
 			x.detail = "finally: " + x.detail
 		}
 		return
@@ -292,65 +298,16 @@ func (x *execution) cleanUpStep(ctx context.Context, st *step) {
 	case err != nil:
 		x.leftBehind(err.Error())
 	case response.Status < 200 || response.Status > 299:
-		x.leftBehind(fmt.Sprintf("%s answered %d", line(st), response.Status))
+		path, _, _ := strings.Cut(request.Path, "?")
+		x.leftBehind(fmt.Sprintf("%s %s answered %d", request.Method, path, response.Status))
 	}
 }
 
-// leftBehind notes that a clean-up did not do what it should. It does not make
-// the check fail: no expectation was broken.
+// leftBehind notes that a clean-up did not do what it should. The check does not
+// fail by that: what it expects of the tenant was met.
 func (x *execution) leftBehind(what string) {
 	if x.detail != "" {
 		x.detail += "; "
 	}
 	x.detail += "something may be left behind on the tenant: " + what
-}
-
-// outlive returns a context that ends when ctx has been done for the given time.
-func outlive(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		_ = sleep(longer, grace)
-		cancel(context.Cause(ctx))
-	})
-	return longer, func() { stop(); cancel(nil) }
-}
-
-// line names a step for people, without values of the query.
-func line(st *step) string {
-	var b strings.Builder
-	for _, p := range st.path {
-		if p.name != "" {
-			b.WriteString("${" + p.name + "}")
-		}
-		b.WriteString(p.literal)
-	}
-	return st.method + " " + b.String()
-}
-
-// request builds what the session sends.
-func (st *step) request(values map[string]any) (fleet.Request, error) {
-	r := fleet.Request{Method: st.method, Auth: st.auth, Idempotent: st.idempotent, Header: http.Header{}}
-	var err error
-	if r.Path, err = st.path.expand(values); err != nil {
-		return r, err
-	}
-	if err := fleet.CheckPath(r.Path); err != nil {
-		return r, fmt.Errorf("with the saved values, %w", err)
-	}
-	if st.body != nil {
-		body, err := st.body.expand(values)
-		if err != nil {
-			return r, err
-		}
-		r.Body = []byte(body)
-		r.Header.Set("Content-Type", st.contentType)
-	}
-	for _, h := range st.header {
-		value, err := h.value.expand(values)
-		if err != nil {
-			return r, err
-		}
-		r.Header.Set(h.name, value)
-	}
-	return r, nil
 }

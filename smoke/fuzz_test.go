@@ -1,7 +1,6 @@
 package smoke
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/url"
@@ -12,12 +11,13 @@ import (
 	"unicode/utf8"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/expr"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
-// FuzzLoad demands of every file that it loads or has faults with places, that
-// faults are fit to be shown, and that what loads has the shape of the schema.
+// FuzzLoad demands of every file that it loads or has errors with places, that
+// errors are fit to be shown, and that what loads has the shape of the schema.
 func FuzzLoad(f *testing.F) {
 	for _, name := range BuiltinNames() {
 		text, _ := Builtin(name)
@@ -38,7 +38,7 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("%v, %v", suite, err)
 		}
 		if err != nil {
-			checkFaults(t, err)
+			checkErrors(t, err)
 			return
 		}
 		if len(suite.CheckNames()) == 0 || len(suite.Hash) != 71 {
@@ -53,7 +53,7 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-func checkFaults(t *testing.T, err error) {
+func checkErrors(t *testing.T, err error) {
 	t.Helper()
 	for _, e := range split(err) {
 		var at *FileError
@@ -75,7 +75,7 @@ func FuzzTemplate(f *testing.F) {
 	f.Add("$${v}${v}$", "${v}")
 	f.Fuzz(func(t *testing.T, text, value string) {
 		values := map[string]any{"v": value}
-		for _, where := range []place{inPath, inQuery, inHeader, inText, inJSONText, inJSON} {
+		for _, where := range []encoding{inPath, inQuery, inHeader, inText, inJSONText, inJSON} {
 			parsed, err := parseTemplate(text, where)
 			if err != nil {
 				continue
@@ -104,49 +104,6 @@ func FuzzTemplate(f *testing.F) {
 	})
 }
 
-// FuzzExpression demands that every expression is refused or ends within its
-// budget on every answer, and that what can't be decided does not pass.
-func FuzzExpression(f *testing.F) {
-	for _, text := range []string{
-		`status == 200 && is_map(json.subsystems) && len(json.subsystems) > 0`, `any(json, .id == id && all(.tags, # in json[0].tags))`,
-		`header["content-type"] startsWith "a" or not (body contains "b")`, `0 < json[0 < json[0] < 1] < 1`, `json?.a?.b == -1.5e3`,
-		`len(filter(map(json, lower(.a)), # != trim(upper("x")))) >= 1_000`, `json | any(# == nil)`, `[1, "a"] == json`,
-		`json.a ? 1 : 2`, `let a = 1; a`, `1..1e9`, `$env`, `::len(json)`, `"\u{41}"`, "`raw`", `a.b.c()`, `{`, `b"x"`,
-	} {
-		f.Add(text, []byte(document))
-		f.Add(text, []byte(`[{"id":"abc","tags":["a"]}]`))
-	}
-	f.Fuzz(func(t *testing.T, text string, body []byte) {
-		root, faults := compile(text, []string{"id"}, true)
-		if (root == nil) == (len(faults) == 0) {
-			t.Fatalf("%v, %v", root, faults)
-		}
-		for _, fault := range faults {
-			if fault.offset < 0 || fault.offset > utf8.RuneCountInString(text)+1 || fault.message == "" {
-				t.Errorf("%+v", fault)
-			}
-		}
-		if root == nil {
-			return
-		}
-		x := &expectation{text: text, root: root, clauses: clauses(root)}
-		response := jsonAnswer(string(body))
-		e := &evaluation{ctx: context.Background(), answer: &answer{response: response}, vars: map[string]any{"id": "abc", "probe": "p", "sha": "s", "tenant": "t"}}
-		found := x.test(e)
-		// A single step may be long, but no longer than the answer.
-		if e.steps > maxSteps+len(body)+maxExpression {
-			t.Errorf("%d steps", e.steps)
-		}
-		whole := &evaluation{ctx: context.Background(), answer: e.answer, vars: e.vars}
-		if holds, err := whole.truth(root); (found == nil) != (holds && err == nil) {
-			t.Errorf("clause by clause %+v, as a whole %v, %v", found, holds, err)
-		}
-		if found != nil {
-			found.values(whole, cleaner{})
-		}
-	})
-}
-
 // FuzzFailureText demands that nothing that a tenant sends gets into a report
 // as a secret or as anything that acts.
 func FuzzFailureText(f *testing.F) {
@@ -157,12 +114,13 @@ func FuzzFailureText(f *testing.F) {
 	c := cleaner{secret.NewRedactor(secret.New(token))}
 	f.Fuzz(func(t *testing.T, before, after string, limit uint16) {
 		bound := int(limit%1000) + 1
-		response := jsonAnswer(before + token + after)
+		response := jsonResponse(before + token + after)
 		response.Header.Set("Content-Type", after)
 		a := &answer{response: response}
 		texts := []string{
 			c.line(before+token+after, bound),
-			c.got(a, []string{c.line(describe(before+token+after), maxValueShown)}),
+			c.got(a, []string{c.line(expr.Describe(before+token+after), maxValueShown)}),
+			c.line(a.summary(), maxValueShown),
 			c.curl(fleet.Tenant{URL: "https://tenant.example", OrgID: after}, fleet.Request{Method: "PUT", Path: "/" + before, Body: []byte(before + token + after)}),
 		}
 		if n := utf8.RuneCountInString(texts[0]); n > bound {

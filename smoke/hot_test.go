@@ -1,18 +1,14 @@
 package smoke
 
 import (
-	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/expr"
 )
 
-// answers are what expectations are judged on: a small one, and one that is as
-// large as answers may be.
+// hotAnswers are a small one, and one that is as large as answers may be.
 var hotAnswers = []struct{ name, expect, body string }{
 	{"map", "status == 200 && is_map(json.subsystems) && len(json.subsystems) > 0", `{"subsystems":{"scheduler":{"last_tick_at":"2026-04-01T12:00:00Z","seconds_ago":3}}}`},
 	{"array_1MiB", `status == 200 && is_array(json) && any(json, .id == "mem-9000")`, hotArray(9001)},
@@ -27,29 +23,20 @@ func hotArray(n int) string {
 	return b.String() + "]"
 }
 
-// BenchmarkExpression is the judging of one answer: its JSON is parsed and the
+// BenchmarkAnswer is what one answer costs: its JSON is parsed and the
 // expectation evaluated.
-func BenchmarkExpression(b *testing.B) {
-	for _, a := range hotAnswers {
-		if len(a.body) > fleet.MaxBody {
-			b.Fatalf("%s: %d bytes", a.name, len(a.body))
-		}
-		b.Run(a.name, func(b *testing.B) {
-			suite, err := Load("hot", []byte("checks:\n  - {name: hot, get: /, expect: '"+a.expect+"'}\n"))
-			if err != nil {
-				b.Fatal(err)
+func BenchmarkAnswer(b *testing.B) {
+	for _, h := range hotAnswers {
+		b.Run(h.name, func(b *testing.B) {
+			x, errs := expr.CompileCondition(h.expect)
+			if len(errs) > 0 {
+				b.Fatal(errs)
 			}
-			expect := suite.checks[0].steps[0].expect
-			response := &fleet.Response{
-				Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
-				Body: []byte(a.body), Complete: true, Elapsed: time.Millisecond, Attempts: 1,
-			}
-			b.SetBytes(int64(len(a.body)))
-			b.ReportAllocs()
+			response := jsonResponse(h.body)
+			b.SetBytes(int64(len(h.body)))
 			for b.Loop() {
-				e := &evaluation{ctx: context.Background(), answer: &answer{response: response}}
-				if f := expect.test(e); f != nil {
-					b.Fatal(f.reason)
+				if clause, err := expr.NewEvaluation(b.Context(), &answer{response: response}).Unmet(x); clause != nil {
+					b.Fatal(clause, err)
 				}
 			}
 		})

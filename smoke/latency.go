@@ -3,9 +3,11 @@ package smoke
 import (
 	"slices"
 	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// maxSamples bounds the memory of a long soak of a large fleet.
+// maxSamples limits the memory of a long soak of a large fleet.
 const maxSamples = 512
 
 // samples are the durations of the answers of one check. Of very many every
@@ -36,11 +38,11 @@ func (s *samples) add(d time.Duration) {
 }
 
 // latency returns the percentiles, by nearest rank.
-func (s *samples) latency() Latency {
+func (s *samples) latency() report.Latency {
 	if len(s.kept) == 0 {
-		return Latency{}
+		return report.Latency{}
 	}
 	sorted := slices.Sorted(slices.Values(s.kept))
-	rank := func(percent int) time.Duration { return sorted[(len(sorted)*percent+99)/100-1] }
-	return Latency{P50: rank(50), P95: rank(95), Max: s.most}
+	rank := func(percent int) report.Millis { return report.Millis(sorted[(len(sorted)*percent+99)/100-1]) }
+	return report.Latency{P50: rank(50), P95: rank(95), Max: report.Millis(s.most)}
 }

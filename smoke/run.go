@@ -9,39 +9,56 @@ import (
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// soakPause is how long a tenant rests between two rounds: soaking shall show
-// that it keeps working, not how much it can take.
+// soakPause is how long a tenant rests between two rounds: a soak shows that it
+// keeps working, not how much load it can take.
 const soakPause = time.Second
 
-// Run runs the suite on all tenants at once, bounded by the fleet's slots, and
-// returns one result for each session, in their order. The checks of a tenant
-// run side by side, the steps of a check one after the other.
+// RunOptions says how a suite is run.
+type RunOptions struct {
+	SHA  report.Commit // the candidate, for ${sha}; may be empty
+	Soak time.Duration // repeat the checks for this long; 0: one round
+	// Checked, when set, is called as each check ends (in its last round under
+	// Soak), with the index of its session, one call at a time.
+	Checked func(tenant int, c report.CheckResult)
+}
+
+// Run runs the suite on all tenants at once, limited by the fleet's slots, and
+// returns one result for each session, in their order, with Name, URL and Checks.
+// The checks of a tenant run side by side, the steps of a check one after the
+// other. Texts in the results are sanitised, and free of the secrets that the
+// sessions know.
 //
 // With Soak the rounds repeat until it is over; the first round in which a check
-// does not pass ends it. When ctx ends, checks that had not ended are [Errored],
-// and clean-ups get a moment more. A panic makes its check Errored.
-func (s *Suite) Run(ctx context.Context, sessions []*fleet.Session, o RunOptions) []TenantResult {
-	r := &runner{suite: s, options: o, clean: cleaner{o.Redact}, judging: make(chan struct{}, runtime.GOMAXPROCS(0))}
-	results := make([]TenantResult, len(sessions))
+// does not pass ends it. When ctx ends, checks that had not ended are
+// [report.Errored], and clean-ups get a moment more. A panic makes its check
+// Errored.
+func (s *Suite) Run(ctx context.Context, sessions []*fleet.Session, o RunOptions) []report.Tenant {
+	r := &runner{suite: s, options: o, evaluating: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	results := make([]report.Tenant, len(sessions))
 	var tenants sync.WaitGroup
 	for i, session := range sessions {
-		results[i].Tenant = session.Tenant()
-		t := &tenantRun{runner: r, index: i, session: session, states: make([]checkState, len(s.checks))}
+		tenant := session.Tenant()
+		results[i].Name, results[i].URL = tenant.Name, tenant.URL
+		t := &tenantRun{runner: r, index: i, tenant: tenant, session: session, states: make([]checkState, len(s.checks))}
 		// Entering here, and not in the goroutine, keeps a fleet of thousands from
 		// having a goroutine each while they wait.
 		if err := session.Enter(ctx); err != nil {
-			results[i].Checks = t.report(t.everywhere(endOf(err)))
+			results[i].Checks = t.results(t.all(endedBy(err)))
 			continue
 		}
 		tenants.Go(func() {
-			defer func() {
-				if p := recover(); p != nil {
-					results[i].Checks = t.report(t.everywhere(brokenDown(p)))
-				}
-			}()
-			results[i].Checks = t.run(ctx)
+			err := parallel.Guard(func() error {
+				results[i].Checks = t.run(ctx)
+				return nil
+			})
+			if err != nil {
+				results[i].Checks = t.results(t.all(panicked(err)))
+			}
 		})
 	}
 	tenants.Wait()
@@ -50,43 +67,47 @@ func (s *Suite) Run(ctx context.Context, sessions []*fleet.Session, o RunOptions
 
 // A runner is one run of a suite.
 type runner struct {
-	suite   *Suite
-	options RunOptions
-	clean   cleaner
-	telling sync.Mutex
-	// judging is held while an answer is judged, by as many as there are
+	suite     *Suite
+	options   RunOptions
+	reporting sync.Mutex
+	// evaluating is taken while an answer is evaluated, by as many as there are
 	// processors: parsed answers of a hostile fleet would else fill the memory.
-	judging chan struct{}
+	evaluating chan struct{}
 }
 
-// tell passes a result on as it is known.
-func (r *runner) tell(tenant int, c CheckResult) {
+// checked passes a result on as it is known.
+func (r *runner) checked(tenant int, c report.CheckResult) {
 	if r.options.Checked == nil {
 		return
 	}
-	r.telling.Lock()
-	defer r.telling.Unlock()
-	// A panic of the caller's must not end the process before the report is out; what
-	// it was told is in the results as well.
-	defer func() { _ = recover() }()
-	r.options.Checked(tenant, c)
+	r.reporting.Lock()
+	defer r.reporting.Unlock()
+	// A panic of the caller's must not end the process before the report is out;
+	// what it was given is in the results as well.
+	_ = parallel.Guard(func() error {
+		r.options.Checked(tenant, c)
+		return nil
+	})
 }
 
 // A tenantRun is the run of a suite on one tenant.
 type tenantRun struct {
 	*runner
-	index   int
-	session *fleet.Session
-	ledger  ledger
-	states  []checkState
+	index       int
+	tenant      fleet.Tenant
+	session     *fleet.Session
+	credentials credentialLog
+	states      []checkState
 }
+
+func (t *tenantRun) cleaner() cleaner { return cleaner{t.session.Redactor()} }
 
 // A checkState is what is kept of a check over all rounds.
 type checkState struct {
-	latency samples
-	rounds  int
-	flaky   bool
-	told    bool
+	latency  samples
+	rounds   int
+	flaky    bool
+	reported bool
 }
 
 // add keeps what one round showed.
@@ -99,41 +120,40 @@ func (s *checkState) add(o outcome) {
 }
 
 // run runs rounds until the soak is over. The caller has entered.
-func (t *tenantRun) run(ctx context.Context) []CheckResult {
+func (t *tenantRun) run(ctx context.Context) []report.CheckResult {
 	began := time.Now()
 	for {
 		last := time.Since(began) >= t.options.Soak
 		outcomes := t.round(ctx, last)
-		if last || slices.ContainsFunc(outcomes, func(o outcome) bool { return o.broken }) {
-			return t.report(outcomes)
+		if last || slices.ContainsFunc(outcomes, func(o outcome) bool { return o.reason != none }) {
+			return t.results(outcomes)
 		}
-		err := sleep(ctx, min(soakPause, t.options.Soak-time.Since(began)))
+		err := web.Pause(ctx, min(soakPause, t.options.Soak-time.Since(began)))
 		if err == nil {
 			err = t.session.Enter(ctx)
 		}
 		if err != nil {
-			return t.report(t.everywhere(endOf(fmt.Errorf("%w before the soak was over", err))))
+			return t.results(t.all(endedBy(fmt.Errorf("%w before the soak was over", err))))
 		}
 	}
 }
 
 // round runs every check once. It hands the slot that the caller entered over
 // to the checks, each of which leaves it while it waits: a tenant all of whose
-// checks wait holds none.
+// checks wait occupies none.
 func (t *tenantRun) round(ctx context.Context, last bool) []outcome {
 	outcomes := make([]outcome, len(t.suite.checks))
 	var checks sync.WaitGroup
 	for i := range t.suite.checks {
-		entered := t.session.Enter(ctx)
-		if entered != nil {
-			outcomes[i] = endOf(entered)
+		if err := t.session.Enter(ctx); err != nil {
+			outcomes[i] = endedBy(err)
 			continue
 		}
 		checks.Go(func() {
 			outcomes[i] = t.check(ctx, &t.suite.checks[i])
 			t.states[i].add(outcomes[i])
-			if last && !outcomes[i].cause.waits() {
-				t.tellOnce(i, t.result(i, outcomes[i]))
+			if last && !outcomes[i].reason.waits() {
+				t.report(i, t.result(i, outcomes[i]))
 			}
 		})
 	}
@@ -142,89 +162,78 @@ func (t *tenantRun) round(ctx context.Context, last bool) []outcome {
 	return outcomes
 }
 
-// check runs one check, which has entered, and stands for it when it panics.
-func (t *tenantRun) check(ctx context.Context, c *check) (o outcome) {
-	x := &execution{tenantRun: t, check: c, began: time.Now(), inside: true}
-	defer func() {
-		if p := recover(); p != nil {
-			o = brokenDown(p)
-		}
-		o.started, o.duration = x.began, time.Since(x.began)
-	}()
-	defer x.leave()
-	x.run(ctx)
+// check runs one check, which has entered.
+func (t *tenantRun) check(ctx context.Context, c *check) outcome {
+	x := &execution{tenantRun: t, check: c, inside: true}
+	began := time.Now()
+	err := parallel.Guard(func() error {
+		defer x.leave()
+		x.run(ctx)
+		return nil
+	})
+	if err != nil {
+		x.outcome = panicked(err)
+	}
+	x.started, x.duration = began, time.Since(began)
 	return x.outcome
 }
 
-// report makes results of the outcomes of the last round, and tells those that
-// were not told yet.
-func (t *tenantRun) report(outcomes []outcome) []CheckResult {
-	results := make([]CheckResult, len(outcomes))
+// results makes results of the outcomes of the last round, and reports those
+// that were not reported yet.
+func (t *tenantRun) results(outcomes []outcome) []report.CheckResult {
+	results := make([]report.CheckResult, len(outcomes))
 	for i, o := range outcomes {
 		results[i] = t.result(i, o)
-		t.tellOnce(i, results[i])
+		t.report(i, results[i])
 	}
 	return results
 }
 
-// tellOnce passes a result on, unless that was done.
-func (t *tenantRun) tellOnce(i int, c CheckResult) {
-	if !t.states[i].told {
-		t.states[i].told = true
-		t.tell(t.index, c)
+// report passes a result on, unless that was done.
+func (t *tenantRun) report(i int, c report.CheckResult) {
+	if !t.states[i].reported {
+		t.states[i].reported = true
+		t.checked(t.index, c)
 	}
 }
 
 // result is the outcome of a check as the caller sees it.
-func (t *tenantRun) result(i int, o outcome) CheckResult {
+func (t *tenantRun) result(i int, o outcome) report.CheckResult {
 	state := &t.states[i]
-	c := CheckResult{
-		Name: t.suite.checks[i].name, Result: Passed, Attempts: o.attempts,
-		Started: o.started, Duration: o.duration, Rounds: state.rounds, Latency: state.latency.latency(),
-		Expected: o.expected, Got: o.got, Detail: t.clean.line(o.detail, maxText), Reproduce: o.reproduce,
+	c := report.CheckResult{
+		Name: t.suite.checks[i].name, Result: t.credentials.result(o.reason), Attempts: o.attempts,
+		Started: o.started, Duration: report.Millis(o.duration), Rounds: state.rounds, Latency: state.latency.latency(),
+		Expected: o.expected, Got: o.got, Answer: o.answer, Reproduce: o.reproduce,
 	}
-	if !o.broken {
-		c.Flaky = state.flaky
-		if c.Flaky && c.Detail == "" {
-			c.Detail = "it held only after a retry"
+	switch {
+	case o.reason.waits():
+		o.hint = t.credentials.hint(o.reason, t.tenant.OrgID != "")
+	case c.Result == report.Passed && state.flaky:
+		c.Flaky = true
+		if o.detail == "" {
+			o.detail = "it passed only after a retry"
 		}
-		return c
 	}
-	c.Result = t.ledger.result(o.cause)
-	if o.hint == "" && o.response != nil {
-		o.hint = t.ledger.hint(o.cause, o.auth, o.response, t.session.Tenant().OrgID != "")
-	}
-	c.Hint = t.clean.line(o.hint, maxText)
+	clean := t.cleaner()
+	c.Detail, c.Hint = clean.line(o.detail, maxText), clean.line(o.hint, maxText)
 	return c
 }
 
-// everywhere is one outcome for every check.
-func (t *tenantRun) everywhere(o outcome) []outcome {
+// all is one outcome for every check.
+func (t *tenantRun) all(o outcome) []outcome {
 	return slices.Repeat([]outcome{o}, len(t.suite.checks))
 }
 
-// endOf is the outcome of a check that the end of the run overtook.
-func endOf(err error) outcome {
-	o := outcome{started: time.Now()}
+// endedBy is the outcome of a check that had not ended when the run did.
+func endedBy(err error) outcome {
+	o := outcome{started: time.Now(), answer: "stopped"}
 	o.fail(stopped, "stopped: "+err.Error())
 	return o
 }
 
-// brokenDown is the outcome of a check in which this program panicked.
-func brokenDown(p any) outcome {
-	o := outcome{started: time.Now(), hint: "this is a fault of canary-verify; please report it"}
-	o.fail(internal, fmt.Sprintf("internal error: %v", p))
+// panicked is the outcome of a check in which this program panicked.
+func panicked(err error) outcome {
+	o := outcome{started: time.Now(), answer: "internal error", hint: "this is an error of canary-verify, which says nothing about the build"}
+	o.fail(internalError, err.Error())
 	return o
-}
-
-// sleep waits, or returns the cause of the context's end.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

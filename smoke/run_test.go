@@ -16,6 +16,7 @@ import (
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
@@ -60,7 +61,7 @@ func bubble(t testing.TB, cfg fleet.Config, n int, f served) []*fleet.Session {
 
 const oneCheck = `checks: [{name: a, get: /a, expect: 'status == 200 && json.ok == true'}]`
 
-func TestFlakyIsSaid(t *testing.T) {
+func TestFlakyIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tries := 0
 		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
@@ -70,7 +71,7 @@ func TestFlakyIsSaid(t *testing.T) {
 			return 200, `{"ok":true}`
 		})
 		c := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
-		if c.Result != smoke.Passed || !c.Flaky || c.Attempts != 3 || c.Detail != "it held only after a retry" {
+		if c.Result != report.Passed || !c.Flaky || c.Attempts != 3 || c.Detail != "it passed only after a retry" {
 			t.Errorf("%+v", c)
 		}
 	})
@@ -85,13 +86,13 @@ func TestPollingIsNotFlaky(t *testing.T) {
 		})
 		const suite = `checks: [{name: a, get: /a, within: 5s, expect: 'status == 200 && json.ok == true'}]`
 		c := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
-		if c.Result != smoke.Passed || c.Flaky || c.Attempts != 1 || polls < 5 || polls > 10 {
+		if c.Result != report.Passed || c.Flaky || c.Attempts != 1 || polls < 5 || polls > 10 {
 			t.Errorf("%d polls: %+v", polls, c)
 		}
 	})
 }
 
-func TestPollingEndsWithItsBound(t *testing.T) {
+func TestPollingEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last time.Time
 		began := time.Now()
@@ -101,15 +102,15 @@ func TestPollingEndsWithItsBound(t *testing.T) {
 		})
 		const suite = `checks: [{name: a, get: /a, within: 5s, expect: 'status == 200 && json.ok == true'}]`
 		c := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
-		if c.Result != smoke.Failed || last.Sub(began) != 5*time.Second || !strings.Contains(c.Got, "json.ok = false") {
+		if c.Result != report.Failed || last.Sub(began) != 5*time.Second || !strings.Contains(c.Got, "json.ok = false") {
 			t.Errorf("last poll after %v: %+v", last.Sub(began), c)
 		}
 	})
 }
 
-// TestWaitingHoldsNoSlot lets one tenant poll for a minute where there is one
+// TestWaitingOccupiesNoSlot lets one tenant poll for a minute where there is one
 // slot: the other one must not wait for it.
-func TestWaitingHoldsNoSlot(t *testing.T) {
+func TestWaitingOccupiesNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		sessions := bubble(t, fleet.Config{Concurrency: 1}, 2, func(r *http.Request) (int, string) {
@@ -120,7 +121,7 @@ func TestWaitingHoldsNoSlot(t *testing.T) {
  - {name: b, get: /b, within: 2m, expect: 'status == 200 && json.ok == true'}`
 		var second time.Duration
 		results := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{
-			Checked: func(tenant int, c smoke.CheckResult) {
+			Checked: func(tenant int, c report.CheckResult) {
 				if tenant == 1 {
 					second = time.Since(began)
 				}
@@ -128,7 +129,7 @@ func TestWaitingHoldsNoSlot(t *testing.T) {
 		})
 		for _, r := range results {
 			for _, c := range r.Checks {
-				if c.Result != smoke.Passed {
+				if c.Result != report.Passed {
 					t.Errorf("%+v", c)
 				}
 			}
@@ -139,8 +140,8 @@ func TestWaitingHoldsNoSlot(t *testing.T) {
 	})
 }
 
-// TestConcurrencyIsHeld counts the tenants that are asked at the same time.
-func TestConcurrencyIsHeld(t *testing.T) {
+// TestConcurrencyIsLimited counts the tenants that are asked at the same time.
+func TestConcurrencyIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, most atomic.Int32
 		sessions := bubble(t, fleet.Config{Concurrency: 3}, 20, func(*http.Request) (int, string) {
@@ -157,8 +158,8 @@ func TestConcurrencyIsHeld(t *testing.T) {
 	})
 }
 
-// TestHungTenantsCostTheirOwnBound has 20 tenants among 100 that never answer.
-func TestHungTenantsCostTheirOwnBound(t *testing.T) {
+// TestHungTenantsCostTheirOwnTimeout has 20 tenants among 100 that never answer.
+func TestHungTenantsCostTheirOwnTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hung := func(host string) bool {
 			var i int
@@ -175,14 +176,14 @@ func TestHungTenantsCostTheirOwnBound(t *testing.T) {
 		began := time.Now()
 		ends := make([]time.Duration, 100)
 		results := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{
-			Checked: func(tenant int, _ smoke.CheckResult) { ends[tenant] = time.Since(began) },
+			Checked: func(tenant int, _ report.CheckResult) { ends[tenant] = time.Since(began) },
 		})
 		for i, r := range results {
 			c := r.Checks[0]
 			switch {
-			case i%5 != 0 && (c.Result != smoke.Passed || ends[i] != 50*time.Millisecond):
+			case i%5 != 0 && (c.Result != report.Passed || ends[i] != 50*time.Millisecond):
 				t.Errorf("tenant %d: %v after %v", i, c.Result, ends[i])
-			case i%5 == 0 && (c.Result != smoke.Errored || c.Attempts != 2 || ends[i] < 20*time.Second || ends[i] > 21*time.Second):
+			case i%5 == 0 && (c.Result != report.Errored || c.Attempts != 2 || ends[i] < 20*time.Second || ends[i] > 21*time.Second):
 				t.Errorf("tenant %d: %+v after %v", i, c, ends[i])
 			}
 		}
@@ -200,15 +201,16 @@ func TestSoakRepeatsRounds(t *testing.T) {
 			time.Sleep(n * time.Millisecond)
 			return 200, `{"ok":true}`
 		})
-		told := 0
+		reported := 0
 		began := time.Now()
 		c := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{
-			Soak: 90 * time.Second, Checked: func(int, smoke.CheckResult) { told++ },
+			Soak: 90 * time.Second, Checked: func(int, report.CheckResult) { reported++ },
 		})[0].Checks[0]
-		if c.Result != smoke.Passed || time.Since(began) < 90*time.Second || c.Rounds != int(n) || n < 80 || told != 1 {
-			t.Errorf("%d requests in %v, told %d times: %+v", n, time.Since(began), told, c)
+		if c.Result != report.Passed || time.Since(began) < 90*time.Second || c.Rounds != int(n) || n < 80 || reported != 1 {
+			t.Errorf("%d requests in %v, reported %d times: %+v", n, time.Since(began), reported, c)
 		}
-		want := smoke.Latency{P50: (n + 1) / 2 * time.Millisecond, P95: (n*95 + 99) / 100 * time.Millisecond, Max: n * time.Millisecond}
+		ms := func(n time.Duration) report.Millis { return report.Millis(n * time.Millisecond) }
+		want := report.Latency{P50: ms((n + 1) / 2), P95: ms((n*95 + 99) / 100), Max: ms(n)}
 		if c.Latency != want {
 			t.Errorf("latency %+v, want %+v", c.Latency, want)
 		}
@@ -226,13 +228,13 @@ func TestFlakyInAnyRoundIsFlaky(t *testing.T) {
 			return 200, `{"ok":true}`
 		})
 		c := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{Soak: 10 * time.Second})[0].Checks[0]
-		if c.Result != smoke.Passed || !c.Flaky {
+		if c.Result != report.Passed || !c.Flaky {
 			t.Errorf("%+v", c)
 		}
 	})
 }
 
-// TestNothingIsNotSaved tries everything that is there and yet nothing.
+// TestNothingIsNotSaved tries every value that is empty.
 func TestNothingIsNotSaved(t *testing.T) {
 	const suite = `checks:
  - name: a
@@ -247,7 +249,7 @@ func TestNothingIsNotSaved(t *testing.T) {
 				return 200, `{"v":` + v + `}`
 			})
 			c := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
-			if c.Result != smoke.Failed || n != 1 || !strings.Contains(c.Detail, "v can't be saved") {
+			if c.Result != report.Failed || n != 1 || !strings.Contains(c.Detail, "expected a value to save as v in json.v") {
 				t.Errorf("%s: %d requests, %+v", v, n, c)
 			}
 		})
@@ -274,13 +276,13 @@ func TestSavedValuesKeepTheirForm(t *testing.T) {
 		c := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
 		const want = `/b/12345678901234567890.10/a%20%22b%22%2Fc?q=a+%22b%22%2Fc&n=12345678901234567890.10 n 12345678901234567890.10 application/json ` +
 			`{"n":12345678901234567890.10,"s":"a \"b\"/c","o":{"x":[1]},"t":true,"in":"n12345678901234567890.10 sa \"b\"/c","own":1.50}`
-		if c.Result != smoke.Passed || sent != want {
+		if c.Result != report.Passed || sent != want {
 			t.Errorf("sent\n%s\nwant\n%s\n%+v", sent, want, c)
 		}
 	})
 }
 
-func TestSoakEndsWithTheFirstBrokenRound(t *testing.T) {
+func TestSoakEndsWithTheFirstFailingRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
@@ -288,15 +290,15 @@ func TestSoakEndsWithTheFirstBrokenRound(t *testing.T) {
 			return 200, fmt.Sprintf(`{"ok":%t}`, n != 5)
 		})
 		c := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{Soak: time.Hour})[0].Checks[0]
-		if c.Result != smoke.Failed || c.Rounds != 5 || n != 5 {
+		if c.Result != report.Failed || c.Rounds != 5 || n != 5 {
 			t.Errorf("%d requests: %+v", n, c)
 		}
 	})
 }
 
-// TestTokenOnceTakenIsRight has a tenant that takes our token in the first round
+// TestTokenOnceAcceptedIsRight has a tenant that accepts our token in the first round
 // and refuses it everywhere in the second: that is the build's doing.
-func TestTokenOnceTakenIsRight(t *testing.T) {
+func TestTokenOnceAcceptedIsRight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) {
@@ -306,7 +308,7 @@ func TestTokenOnceTakenIsRight(t *testing.T) {
 			return 200, `{"ok":true}`
 		})
 		c := load(t, "suite", oneCheck).Run(t.Context(), sessions, smoke.RunOptions{Soak: time.Minute})[0].Checks[0]
-		if c.Result != smoke.Failed || !strings.Contains(c.Hint, "GET /a took it") {
+		if c.Result != report.Failed || !strings.Contains(c.Hint, "GET /a accepted it") {
 			t.Errorf("%+v", c)
 		}
 	})
@@ -326,23 +328,23 @@ func TestCancelNeverPasses(t *testing.T) {
  - {name: a, get: /a, expect: 'status == 200 && json.ok == true'}
  - {name: b, get: /b, expect: 'status == 200 && json.ok == true'}
  - {name: c, get: /c, within: 1m, expect: 'status == 200 && json.ok == false'}`
-		told := 0
+		reported := 0
 		began := time.Now()
-		results := load(t, "suite", suite).Run(ctx, sessions, smoke.RunOptions{Checked: func(int, smoke.CheckResult) { told++ }})
-		if time.Since(began) != 5*time.Second || told != 12 {
-			t.Errorf("after %v, told %d", time.Since(began), told)
+		results := load(t, "suite", suite).Run(ctx, sessions, smoke.RunOptions{Checked: func(int, report.CheckResult) { reported++ }})
+		if time.Since(began) != 5*time.Second || reported != 12 {
+			t.Errorf("after %v, reported %d", time.Since(began), reported)
 		}
 		for i, r := range results {
-			var got []smoke.Result
+			var got []report.Result
 			for _, c := range r.Checks {
 				got = append(got, c.Result)
-				if c.Result != smoke.Passed && !strings.Contains(c.Detail, "stopped") {
+				if c.Result != report.Passed && !strings.Contains(c.Detail, "stopped") {
 					t.Errorf("tenant %d: %+v", i, c)
 				}
 			}
-			want := []smoke.Result{smoke.Passed, smoke.Errored, smoke.Errored}
+			want := []report.Result{report.Passed, report.Errored, report.Errored}
 			if i >= 2 {
-				want[0] = smoke.Errored // it never had its turn
+				want[0] = report.Errored // it never had its turn
 			}
 			if !slices.Equal(got, want) {
 				t.Errorf("tenant %d: %v, want %v", i, got, want)
@@ -351,13 +353,13 @@ func TestCancelNeverPasses(t *testing.T) {
 	})
 }
 
-func TestSoakCutShortIsNoPass(t *testing.T) {
+func TestSoakCutShortDoesNotPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 9500*time.Millisecond)
 		defer cancel()
 		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) { return 200, `{"ok":true}` })
 		c := load(t, "suite", oneCheck).Run(ctx, sessions, smoke.RunOptions{Soak: time.Minute})[0].Checks[0]
-		if c.Result != smoke.Errored || c.Rounds < 9 || !strings.Contains(c.Detail, "before the soak was over") {
+		if c.Result != report.Errored || c.Rounds < 9 || !strings.Contains(c.Detail, "before the soak was over") {
 			t.Errorf("%+v", c)
 		}
 	})
@@ -378,16 +380,16 @@ func TestFinallyAlwaysRuns(t *testing.T) {
 		create, read string
 		cancel       time.Duration
 		deletes      string
-		result       smoke.Result
+		result       report.Result
 	}{
-		"all well":               {create: `{"id":7,"kind":"thing"}`, read: `{"ok":true}`, deletes: "/things/7 /always", result: smoke.Passed},
-		"first step breaks":      {create: `{"id":7,"kind":"other"}`, deletes: "/things/7 /always", result: smoke.Failed},
-		"nothing to save":        {create: `{"kind":"thing"}`, deletes: "/always", result: smoke.Failed},
-		"second step breaks":     {create: `{"id":7,"kind":"thing"}`, read: `{"ok":false}`, deletes: "/things/7 /always", result: smoke.Failed},
-		"cancel while it polls":  {create: `{"id":7,"kind":"thing"}`, read: `{"ok":false}`, cancel: 10 * time.Second, deletes: "/things/7 /always", result: smoke.Errored},
-		"panic":                  {create: `{"id":7,"kind":"thing"}`, read: "panic", deletes: "/things/7 /always", result: smoke.Errored},
-		"a hostile saved value":  {create: `{"id":"../../x","kind":"thing"}`, read: `{"ok":true}`, deletes: "/always", result: smoke.Failed},
-		"a saved value to quote": {create: `{"id":"a b?c","kind":"thing"}`, read: `{"ok":true}`, deletes: "/things/a%20b%3Fc /always", result: smoke.Passed},
+		"all well":               {create: `{"id":7,"kind":"thing"}`, read: `{"ok":true}`, deletes: "/things/7 /always", result: report.Passed},
+		"first step fails":       {create: `{"id":7,"kind":"other"}`, deletes: "/things/7 /always", result: report.Failed},
+		"nothing to save":        {create: `{"kind":"thing"}`, deletes: "/always", result: report.Failed},
+		"second step fails":      {create: `{"id":7,"kind":"thing"}`, read: `{"ok":false}`, deletes: "/things/7 /always", result: report.Failed},
+		"cancel while it polls":  {create: `{"id":7,"kind":"thing"}`, read: `{"ok":false}`, cancel: 10 * time.Second, deletes: "/things/7 /always", result: report.Errored},
+		"panic":                  {create: `{"id":7,"kind":"thing"}`, read: "panic", deletes: "/things/7 /always", result: report.Errored},
+		"a hostile saved value":  {create: `{"id":"../../x","kind":"thing"}`, read: `{"ok":true}`, deletes: "/always", result: report.Failed},
+		"a saved value to quote": {create: `{"id":"a b?c","kind":"thing"}`, read: `{"ok":true}`, deletes: "/things/a%20b%3Fc /always", result: report.Passed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -413,7 +415,7 @@ func TestFinallyAlwaysRuns(t *testing.T) {
 						deletes = append(deletes, r.URL.EscapedPath())
 						return 204, ""
 					case c.read == "panic":
-						panic("a fault of ours")
+						panic("an error of ours")
 					default:
 						return 200, c.read
 					}
@@ -440,15 +442,15 @@ func TestCleanUpAfterCancelIsBounded(t *testing.T) {
 			return 0, ""
 		})
 		c := load(t, "suite", withCleanUp).Run(ctx, sessions, smoke.RunOptions{})[0].Checks[0]
-		if took := time.Since(began); c.Result != smoke.Errored || took > 5100*time.Millisecond || !strings.Contains(c.Detail, "left behind") {
+		if took := time.Since(began); c.Result != report.Errored || took > 5100*time.Millisecond || !strings.Contains(c.Detail, "left behind") {
 			t.Errorf("after %v: %+v", took, c)
 		}
 	})
 }
 
-// TestLostAnswerIsSaid has a tenant whose answer to the creation never comes:
+// TestLostAnswerIsReported has a tenant whose answer to the creation never comes:
 // whether there is something to clean up, nobody knows.
-func TestLostAnswerIsSaid(t *testing.T) {
+func TestLostAnswerIsReported(t *testing.T) {
 	for status, want := range map[int]bool{0: true, 502: true, 500: true, 401: false} {
 		synctest.Test(t, func(t *testing.T) {
 			sessions := bubble(t, fleet.Config{}, 1, func(r *http.Request) (int, string) {
@@ -458,14 +460,15 @@ func TestLostAnswerIsSaid(t *testing.T) {
 				return 204, ""
 			})
 			c := load(t, "suite", withCleanUp).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
-			if c.Result == smoke.Passed || strings.Contains(c.Detail, "POST /things may have been carried out") != want {
+			if c.Result == report.Passed || strings.Contains(c.Detail, "POST /things may have been carried out") != want {
 				t.Errorf("%d: %+v", status, c)
 			}
 		})
 	}
 }
 
-// TestOwnCredentials holds the contract's paragraph of that name.
+// TestOwnCredentials demands that a refusal of our credentials is the build's
+// failure only where another answer proves that they are right.
 func TestOwnCredentials(t *testing.T) {
 	const suite = `checks:
  - {name: health, get: /health, expect: 'status == 200 && json.ok == true'}
@@ -526,7 +529,7 @@ func TestHintOfTheOrgGuard(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, c := range builtin(t, "canary").Run(t.Context(), f.Sessions(), smoke.RunOptions{})[0].Checks[1:] {
-			if c.Result != smoke.Errored || strings.Contains(c.Hint, "this tenant has none") != (l.OrgID == "") {
+			if c.Result != report.Errored || strings.Contains(c.Hint, "this tenant has none") != (l.OrgID == "") {
 				t.Errorf("%s: %+v", l.Name, c)
 			}
 		}
@@ -534,33 +537,33 @@ func TestHintOfTheOrgGuard(t *testing.T) {
 	}
 }
 
-// TestResultsAreTold demands one call for each check, one at a time, with what
+// TestResultsAreReported demands one call for each check, one at a time, with what
 // is in the results.
-func TestResultsAreTold(t *testing.T) {
+func TestResultsAreReported(t *testing.T) {
 	tn := []*sim.Tenant{tenant(t, sim.TenantConfig{Name: "one"}), tenant(t, sim.TenantConfig{Name: "two"})}
 	tn[1].Break(sim.TokenRefused)
-	told := map[string]smoke.CheckResult{}
+	reported := map[string]report.CheckResult{}
 	busy := false
 	suite := builtin(t, "canary")
-	results := suite.Run(t.Context(), sessionsOf(t, quick, tn...), smoke.RunOptions{Checked: func(i int, c smoke.CheckResult) {
+	results := suite.Run(t.Context(), sessionsOf(t, quick, tn...), smoke.RunOptions{Checked: func(i int, c report.CheckResult) {
 		if busy {
 			t.Error("two calls at a time")
 		}
 		busy = true
-		if key := fmt.Sprint(i, c.Name); told[key].Name == "" {
-			told[key] = c
+		if key := fmt.Sprint(i, c.Name); reported[key].Name == "" {
+			reported[key] = c
 		} else {
-			t.Errorf("%s was told twice", key)
+			t.Errorf("%s was reported twice", key)
 		}
 		busy = false
 	}})
 	for i, r := range results {
-		if r.Tenant.Name != tn[i].Name() || len(r.Checks) != len(suite.CheckNames()) {
-			t.Errorf("tenant %d: %s, %d checks", i, r.Tenant.Name, len(r.Checks))
+		if r.Name != tn[i].Name() || len(r.Checks) != len(suite.CheckNames()) {
+			t.Errorf("tenant %d: %s, %d checks", i, r.Name, len(r.Checks))
 		}
 		for k, c := range r.Checks {
-			if c.Name != suite.CheckNames()[k] || told[fmt.Sprint(i, c.Name)] != c {
-				t.Errorf("%s: told %+v, returned %+v", c.Name, told[fmt.Sprint(i, c.Name)], c)
+			if c.Name != suite.CheckNames()[k] || reported[fmt.Sprint(i, c.Name)] != c {
+				t.Errorf("%s: reported %+v, returned %+v", c.Name, reported[fmt.Sprint(i, c.Name)], c)
 			}
 		}
 	}
@@ -569,17 +572,17 @@ func TestResultsAreTold(t *testing.T) {
 func TestPanicOfTheCallerIsContained(t *testing.T) {
 	tn := tenant(t, sim.TenantConfig{})
 	results := builtin(t, "canary").Run(t.Context(), sessionsOf(t, quick, tn), smoke.RunOptions{
-		Checked: func(int, smoke.CheckResult) { panic("the caller's") },
+		Checked: func(int, report.CheckResult) { panic("the caller's") },
 	})
 	for _, c := range results[0].Checks {
-		if c.Result != smoke.Passed {
+		if c.Result != report.Passed {
 			t.Errorf("%+v", c)
 		}
 	}
 }
 
 // TestUnknownSHA has checks that need a commit where the run has none: they can't
-// be judged, least of all by comparing with nothing.
+// pass or fail, least of all by comparing with nothing.
 func TestUnknownSHA(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const suite = `checks:
@@ -588,21 +591,21 @@ func TestUnknownSHA(t *testing.T) {
 		sessions := bubble(t, fleet.Config{}, 1, func(*http.Request) (int, string) { return 200, `{"ok":true,"sha":"abc"}` })
 		s := load(t, "suite", suite)
 		for _, c := range s.Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks {
-			if c.Result != smoke.Errored || !strings.Contains(c.Hint, "give it a sha") || c.Expected == "" || c.Got == "" {
+			if c.Result != report.Errored || !strings.Contains(c.Hint, "give it a sha") || c.Expected == "" || c.Got == "" {
 				t.Errorf("%+v", c)
 			}
 		}
 		for _, c := range s.Run(t.Context(), sessions, smoke.RunOptions{SHA: "abc"})[0].Checks {
-			if c.Result != smoke.Passed {
+			if c.Result != report.Passed {
 				t.Errorf("%+v", c)
 			}
 		}
 	})
 }
 
-// TestBeyondLimitsIsNoContradiction has a tenant with more elements than an
+// TestOverLimitIsAnError has a tenant with more elements than an
 // expectation may walk over.
-func TestBeyondLimitsIsNoContradiction(t *testing.T) {
+func TestOverLimitIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const suite = `checks: [{name: a, get: /a, within: 1m, expect: 'status == 200 && all(json, # == 1)'}]`
 		polls := 0
@@ -611,8 +614,49 @@ func TestBeyondLimitsIsNoContradiction(t *testing.T) {
 			return 200, `[` + strings.Repeat("1,", 20_000) + `1]`
 		})
 		c := load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[0]
-		if c.Result != smoke.Errored || polls != 1 || !strings.Contains(c.Detail, "20001 elements") || !strings.Contains(c.Hint, "fewer at a time") {
+		if c.Result != report.Errored || polls != 1 || !strings.Contains(c.Detail, "20,001 elements") || !strings.Contains(c.Hint, "fewer at a time") {
 			t.Errorf("%d polls: %+v", polls, c)
+		}
+	})
+}
+
+// TestTextsOfAFailure compares what a check says for each way not to pass.
+func TestTextsOfAFailure(t *testing.T) {
+	const suite = `checks:
+ - {name: status, get: /ok, auth: none, expect: 'status == 401 && len(json.error) > 0'}
+ - {name: value, get: /ok, expect: 'status == 200 && json.ok == false'}
+ - {name: undecided, get: /ok, expect: 'status == 200 && len(json.id) > 0'}
+ - {name: page, get: /page, expect: 'status == 200 && is_array(json)'}
+ - {name: no answer, get: /never, expect: 'status == 200 && is_array(json)'}
+ - {name: limit, get: /many, expect: 'status == 200 && all(json, # == 1)'}
+ - {name: save, get: /ok, expect: 'status == 200 && json.ok == true', save: {id: json.id}}`
+	const page = "the answer is not JSON but text/html"
+	want := map[string][3]string{ // answer, expected, detail
+		"status":    {"answered 200", "status == 401", "GET /ok: expected status == 401, got 200"},
+		"value":     {"answered 200", "json.ok == false", "GET /ok: expected json.ok == false, got json.ok = true"},
+		"undecided": {"answered 200", "len(json.id) > 0", "GET /ok: expected len(json.id) > 0, got 200: json.id is null, which has no length"},
+		"page":      {"answered 200, not JSON but text/html", "is_array(json)", "GET /page: expected is_array(json), got 200: " + page},
+		"no answer": {"no answer: timeout", "status == 200 && is_array(json)", ""},
+		"limit":     {"could not be evaluated", "all(json, # == 1)", ""},
+		"save":      {"answered 200", "a value to save as id in json.id", "GET /ok: expected a value to save as id in json.id, got 200: it is null"},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		sessions := bubble(t, fleet.Config{Retries: -1}, 1, func(r *http.Request) (int, string) {
+			switch r.URL.Path {
+			case "/page":
+				return 200, "<p>Welcome to tenant 0"
+			case "/never":
+				return 0, ""
+			case "/many":
+				return 200, `[` + strings.Repeat("1,", 20_000) + `1]`
+			}
+			return 200, `{"ok":true,"tenant":"tenant-0"}`
+		})
+		for _, c := range load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks {
+			w := want[c.Name]
+			if c.Answer != w[0] || c.Expected != w[1] || w[2] != "" && c.Detail != w[2] {
+				t.Errorf("%s: %q, %q, %q; want %q", c.Name, c.Answer, c.Expected, c.Detail, w)
+			}
 		}
 	})
 }

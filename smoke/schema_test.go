@@ -12,6 +12,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/expr"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files and schema.json")
@@ -25,7 +27,7 @@ var schemaOfKeys = object{
 		"type":        "array", "minItems": 1, "maxItems": maxChecks, "items": object{"$ref": "#/$defs/check"},
 	},
 	"strict": object{
-		"description": "Make it an error when an expectation also passes on an answer of a dead tenant; otherwise that is a warning.",
+		"description": "Make it an error when an expectation also passes on an answer of a dead tenant; otherwise it is a warning.",
 		"type":        "boolean",
 	},
 	"name": object{
@@ -34,10 +36,10 @@ var schemaOfKeys = object{
 	},
 	"steps": object{
 		"description": "The requests of the check, in order.",
-		"type":        "array", "minItems": 1, "maxItems": maxStepCount, "items": object{"$ref": "#/$defs/step"},
+		"type":        "array", "minItems": 1, "maxItems": maxSteps, "items": object{"$ref": "#/$defs/step"},
 	},
 	"finally": object{
-		"description": "Requests that clean up: always sent, whatever happened before. Without expect, a failure is noted and does not break the check.",
+		"description": "Requests that clean up: always sent, whatever happened before. Without expect, a request that fails is noted and does not make the check fail.",
 		"type":        "array", "minItems": 1, "items": object{"$ref": "#/$defs/finally"},
 	},
 	"headers": object{
@@ -58,17 +60,17 @@ var schemaOfKeys = object{
 	},
 	"expect": object{
 		"description": "What must be true of the answer: an expression over status, header, body, json, elapsed (ms), probe, sha, tenant and saved values.",
-		"type":        "string", "minLength": 1, "maxLength": maxExpression,
+		"type":        "string", "minLength": 1, "maxLength": expr.MaxLength,
 	},
 	"within": object{
-		"description": "Repeat the request until the expectation holds, at most for so long; for example 5s.",
+		"description": "Repeat the request until the expectation is met, for this long at most; for example 5s.",
 		"type":        "string", "pattern": durationForm.String(),
 	},
 	"save": object{
 		"description": "Values to keep for later steps, as expressions over the answer.",
 		"type":        "object", "minProperties": 1,
 		"propertyNames":        object{"pattern": savedName.String()},
-		"additionalProperties": object{"type": "string", "minLength": 1, "maxLength": maxExpression},
+		"additionalProperties": object{"type": "string", "minLength": 1, "maxLength": expr.MaxLength},
 	},
 }
 
@@ -103,22 +105,14 @@ func with(schema object, more object) object {
 	return schema
 }
 
-// oneMethod demands exactly one of the methods.
-func oneMethod() []any {
-	var each []any
-	for _, m := range methodKeys {
-		each = append(each, object{"required": []any{m}})
-	}
-	return each
-}
-
 // wantSchema is the schema that the decoder's tables make.
 func wantSchema(t *testing.T) []byte {
 	t.Helper()
-	none := make([]any, 0)
-	for _, key := range stepKeys {
-		none = append(none, object{"required": []any{key}})
+	var methods []any
+	for _, m := range methodKeys {
+		methods = append(methods, object{"required": []any{m}})
 	}
+	request := object{"$ref": "#/$defs/oneMethod"}
 	doc := with(schemaObject(suiteKeys), object{
 		"$schema":  "https://json-schema.org/draft/2020-12/schema",
 		"title":    "A suite of checks of canary-verify",
@@ -126,13 +120,13 @@ func wantSchema(t *testing.T) []byte {
 		"$defs": object{
 			"check": with(schemaObject(slices.Concat(checkKeys, stepKeys)), object{
 				"required": []any{"name"},
-				"oneOf": []any{
-					object{"required": []any{"steps"}, "not": object{"anyOf": none}},
-					object{"required": []any{"expect"}, "not": object{"required": []any{"steps"}}, "oneOf": oneMethod()},
-				},
+				"if":       object{"required": []any{"steps"}},
+				"then":     object{"propertyNames": object{"enum": toAny(checkKeys)}},
+				"else":     with(object{"required": []any{"expect"}}, request),
 			}),
-			"step":    with(schemaObject(stepKeys), object{"required": []any{"expect"}, "oneOf": oneMethod()}),
-			"finally": with(schemaObject(finallyKeys), object{"oneOf": oneMethod()}),
+			"step":      with(schemaObject(stepKeys), with(object{"required": []any{"expect"}}, request)),
+			"finally":   with(schemaObject(finallyKeys), request),
+			"oneMethod": object{"oneOf": methods},
 		},
 	})
 	var b bytes.Buffer

@@ -6,6 +6,7 @@ import (
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
@@ -70,7 +71,7 @@ func TestHealthyTenantPasses(t *testing.T) {
 			tn := tenant(t, sim.TenantConfig{})
 			for _, r := range builtin(t, name).Run(t.Context(), sessionsOf(t, quick, tn), smoke.RunOptions{SHA: candidate}) {
 				for _, c := range r.Checks {
-					if c.Result != smoke.Passed || c.Flaky || c.Detail != "" {
+					if c.Result != report.Passed || c.Flaky || c.Detail != "" {
 						t.Errorf("%s: %v: %+v", c.Name, c.Result, c)
 					}
 				}

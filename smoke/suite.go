@@ -9,19 +9,17 @@ import (
 	"strings"
 	"time"
 
-	"github.com/expr-lang/expr/ast"
-	"go.yaml.in/yaml/v3"
-
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/expr"
 )
 
-// Bounds of a suite file. The built-in suites are a hundredth of each.
+// Limits of a suite file. The built-in suites are a hundredth of each.
 const (
-	maxSuite     = 256 << 10        // bytes
-	maxChecks    = 500              // of a suite
-	maxStepCount = 50               // of a check
-	maxName      = 100              // characters of a check's name
-	maxWithin    = 10 * time.Minute // of one step
+	maxSuite  = 256 << 10        // bytes
+	maxChecks = 500              // of a suite
+	maxSteps  = 50               // of a check
+	maxName   = 100              // characters of a check's name
+	maxWithin = 10 * time.Minute // of one step
 )
 
 // A Suite is a compiled suite file: every expectation is type-checked and has
@@ -54,9 +52,9 @@ type step struct {
 	contentType string   // of the body, when header doesn't say
 	auth        fleet.Auth
 	idempotent  bool
-	expect      *expectation // nil: none, in finally only
+	expect      *expr.Expr // nil: none, in finally only
 	within      time.Duration
-	save        []saving
+	save        []saved
 }
 
 type headerField struct {
@@ -64,36 +62,27 @@ type headerField struct {
 	value template
 }
 
-// A saving is a value that a step keeps for those after it.
-type saving struct {
+// A saved is a value that a step keeps for those after it.
+type saved struct {
 	name  string
-	value ast.Node
-	text  string
-}
-
-// An expectation is what must be true of an answer, clause by clause.
-type expectation struct {
-	text    string
-	root    ast.Node
-	clauses []ast.Node
+	value *expr.Expr
 }
 
 // Load compiles a suite file. Name stands for the file in errors and reports.
 //
-// The error joins one [*FileError] for each fault of the file, in its order. In
-// a suite with "strict: true" an expectation that an answer of a dead tenant
-// would satisfy is a fault; otherwise it is one of the suite's Warnings.
+// The error joins one [*FileError] for each error in the file, in its order. In
+// a suite with "strict: true" an expectation that also passes on an answer of a
+// dead tenant is an error; otherwise it is one of the suite's Warnings.
 func Load(name string, src []byte) (*Suite, error) {
-	file := newSource(name, src)
+	file := newSuiteFile(name, src)
 	suite := &Suite{Name: name, Hash: hash(src)}
 	if len(src) > maxSuite {
-		file.fault(position{}, "the suite has %d bytes; at most %d are allowed", len(src), maxSuite)
+		file.invalid(position{}, "the suite has %d bytes; at most %d are allowed", len(src), maxSuite)
 		return nil, file.err()
 	}
-	root := file.parse(src)
-	if root != nil {
-		d := &decoder{source: file}
-		d.suite(suite, root)
+	if root := file.parse(src); root != nil {
+		d := &decoder{suiteFile: file, suite: suite}
+		d.decode(root)
 	}
 	if err := file.err(); err != nil {
 		return nil, err
@@ -121,8 +110,8 @@ var suites embed.FS
 //go:embed schema.json
 var schema []byte
 
-// Schema returns the JSON Schema of suite files, for editors. It says what
-// shape a suite has; [Load] says more.
+// Schema returns the JSON Schema of suite files, for editors. It covers the
+// shape of a suite; [Load] finds more errors than that.
 func Schema() []byte { return slices.Clone(schema) }
 
 // BuiltinNames returns the names of the built-in suites, in order.
@@ -146,49 +135,4 @@ func Builtin(name string) ([]byte, bool) {
 	}
 	text, err := suites.ReadFile("suites/" + name + ".yml")
 	return text, err == nil
-}
-
-// parse reads the file as one YAML document. It returns nil, and has recorded a
-// fault, when that can't be done.
-func (s *source) parse(src []byte) (root *yaml.Node) {
-	defer func() {
-		if p := recover(); p != nil {
-			root = nil
-			s.fault(position{}, "the file can't be read as YAML")
-		}
-	}()
-	reader := yaml.NewDecoder(strings.NewReader(string(src)))
-	var document yaml.Node
-	if err := reader.Decode(&document); err != nil {
-		s.yamlFault(err)
-		return nil
-	}
-	if len(document.Content) != 1 {
-		s.fault(position{}, "the suite is empty; it needs checks")
-		return nil
-	}
-	var second yaml.Node
-	if err := reader.Decode(&second); err == nil {
-		s.fault(position{second.Line, second.Column}, "a suite is one YAML document; a second one begins here")
-	}
-	return document.Content[0]
-}
-
-// yamlFault records an error of the YAML parser, which tells its line only.
-func (s *source) yamlFault(err error) {
-	if err.Error() == "EOF" {
-		s.fault(position{}, "the suite is empty; it needs checks")
-		return
-	}
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	var line int
-	if n, _ := fmt.Sscanf(text, "line %d:", &line); n == 1 {
-		_, text, _ = strings.Cut(text, ": ")
-	}
-	// The library counts lines from 1 for its scanner and from 0 for its parser,
-	// whose messages all begin like this.
-	if strings.HasPrefix(text, "did not find expected") {
-		line++
-	}
-	s.fault(position{line, 1}, "not valid YAML: %s", text)
 }

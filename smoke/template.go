@@ -9,14 +9,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/expr"
 )
 
-// A place is where in a request a placeholder stands; it decides how a value is
-// escaped.
-type place int
+// An encoding says where in a request a placeholder stands, and so how its value
+// is escaped.
+type encoding int
 
 const (
-	inPath place = iota
+	inPath encoding = iota
 	inQuery
 	inHeader
 	inText     // a text body: as it is
@@ -24,19 +26,22 @@ const (
 	inJSON     // a JSON value of its own: numbers stay numbers
 )
 
+// placeholders are the names that always have a value.
+var placeholders = []string{"probe", "sha", "tenant"}
+
 // A template is text with placeholders.
 type template []part
 
 // A part is literal text, or the placeholder of a name.
 type part struct {
-	literal string
-	name    string
-	place   place
+	literal  string
+	name     string
+	encoding encoding
 }
 
 // parseTemplate splits text at its placeholders, ${name}. "$${" stands for the
-// text "${". A fault is at the byte of the given offset.
-func parseTemplate(text string, where place) (template, error) {
+// text "${".
+func parseTemplate(text string, e encoding) (template, error) {
 	var t template
 	var literal strings.Builder
 	for text != "" {
@@ -55,7 +60,7 @@ func parseTemplate(text string, where place) (template, error) {
 		if !closed {
 			return nil, errors.New(`the placeholder "${" is not closed; write $${ for the text "${"`)
 		}
-		t = append(t, part{literal: literal.String()}, part{name: name, place: where})
+		t = append(t, part{literal: literal.String()}, part{name: name, encoding: e})
 		literal.Reset()
 		text = rest
 	}
@@ -73,6 +78,9 @@ func (t template) names() []string {
 	return names
 }
 
+// uses reports whether t has the placeholder of a name.
+func (t template) uses(name string) bool { return slices.Contains(t.names(), name) }
+
 // expand returns the text with the values in place of the placeholders. The
 // error says which value can't stand there, without quoting it.
 func (t template) expand(values map[string]any) (string, error) {
@@ -89,7 +97,7 @@ func (t template) expand(values map[string]any) (string, error) {
 		if !ok {
 			return "", fmt.Errorf("${%s} has no value: the step that saves it did not get that far", p.name)
 		}
-		text, err := escape(v, p.place)
+		text, err := escape(v, p.encoding)
 		if err != nil {
 			return "", fmt.Errorf("${%s} %w", p.name, err)
 		}
@@ -98,9 +106,9 @@ func (t template) expand(values map[string]any) (string, error) {
 	return b.String(), nil
 }
 
-// escape returns v as it must be written in a place.
-func escape(v any, where place) (string, error) {
-	if where == inJSON {
+// escape returns v as it must be written in an encoding.
+func escape(v any, e encoding) (string, error) {
+	if e == inJSON {
 		text, err := json.Marshal(v)
 		return string(text), err
 	}
@@ -108,17 +116,17 @@ func escape(v any, where place) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	switch where {
+	switch e {
 	case inPath:
 		if text == "" {
-			return "", errors.New("is empty, which would make another path of it")
+			return "", errors.New("is empty, which would change the path")
 		}
 		return url.PathEscape(text), nil
 	case inQuery:
 		return url.QueryEscape(text), nil
 	case inHeader:
 		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-			return "", errors.New("holds a character that no header can carry")
+			return "", errors.New("has a character that no header can carry")
 		}
 		return text, nil
 	case inJSONText:
@@ -140,7 +148,7 @@ func scalarText(v any) (string, error) {
 	case bool:
 		return strconv.FormatBool(v), nil
 	default:
-		return "", fmt.Errorf("is %s, which can't stand here", kind(v))
+		return "", fmt.Errorf("is %s, which can't stand here", expr.Describe(v))
 	}
 }
 
@@ -153,9 +161,9 @@ func jsonText(s string) string {
 	return string(quoted[1 : len(quoted)-1])
 }
 
-// newProbe returns 16 random lower-case letters: a tenant's scrubber takes away
-// long runs of characters, and its full-text search splits words at hyphens and
-// reads digits as numbers (tenant-contract.md).
+// newProbe returns 16 random lower-case letters. What stores it may scrub long
+// runs of characters, and what searches it may split words at hyphens and read
+// digits as numbers.
 func newProbe() string {
 	const letters = "abcdefghijklmnopqrstuvwxyz"
 	probe := make([]byte, 0, 16)
@@ -173,7 +181,7 @@ func newProbe() string {
 }
 
 // sampleValues are values for every placeholder: with them a request can be
-// shown, and tried, when nothing was sent yet.
+// shown, and tried, before anything was sent.
 func sampleValues(saved []string) map[string]any {
 	values := map[string]any{
 		"probe": "abcdefghijklmnop", "sha": "0123456789abcdef0123456789abcdef01234567", "tenant": "tenant.example",
@@ -182,9 +190,4 @@ func sampleValues(saved []string) map[string]any {
 		values[name] = "saved-" + strings.ToLower(name)
 	}
 	return values
-}
-
-// isPlaceholder reports whether name is one that is always there.
-func isPlaceholder(name string) bool {
-	return slices.Contains([]string{"probe", "sha", "tenant"}, name)
 }

@@ -41,3 +41,21 @@ func Outage(body []byte) bool {
 	}
 	return json.Unmarshal(body, &answer) == nil && answer.Code == "platform_unavailable"
 }
+
+// OutageHint says what an [Outage] means. It names no cache: without Redis these
+// routes answer as ever.
+const OutageHint = "the tenant can't reach its Postgres database: its platform is down, which says nothing about the build"
+
+// GuardHint says what the org guard's answer to a guarded route means, and what
+// to do. Others reports whether other guarded routes of the tenant answered,
+// hasOrg whether an org id was sent.
+func GuardHint(others, hasOrg bool) string {
+	switch {
+	case others:
+		return "other guarded routes of this tenant answer, so the org id is right: this build lost the route, or hides it"
+	case hasOrg:
+		return "every guarded route answers 404 with an empty body, as the org guard does to a wrong org id: check this tenant's org id, not the build"
+	default:
+		return "every guarded route answers 404 with an empty body, as the org guard does to requests without an org id: this tenant has none; give it its org id"
+	}
+}
