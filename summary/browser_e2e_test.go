@@ -20,6 +20,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/markdown/markdowntest"
 )
 
 // These tests look at the pages as people do: in Chromium, driven by
@@ -233,7 +235,7 @@ func TestBrowserReport(t *testing.T) {
 				t.Errorf("%s: the page itself scrolls sideways", what)
 			}
 			var seen string
-			if b.run(fold, &seen); !strings.Contains(seen, assess(r).word) || name != "hostile" && !strings.Contains(seen, r.SHA) {
+			if b.run(fold, &seen); !strings.Contains(seen, assess(r).word) || name != "hostile" && !strings.Contains(seen, string(r.SHA)) {
 				t.Errorf("%s: above the fold stands %q", what, seen)
 			}
 			if name == "red" && !strings.Contains(seen, "Rejected commit "+newSHA) {
@@ -255,7 +257,7 @@ func TestBrowserHostileReport(t *testing.T) {
 		if r.URL.Path != "/" {
 			asked = append(asked, r.URL.Path)
 		}
-		text := `"><script>fetch('/script')</script><img src="/img"><style>@import '/style'</style><svg onload="fetch('/svg')">` + hostileText
+		text := `"><script>fetch('/script')</script><img src="/img"><style>@import '/style'</style><svg onload="fetch('/svg')">` + markdowntest.Hostile
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = w.Write(written(t, HTML, hostile(text)))
 	}))
@@ -276,7 +278,7 @@ func TestBrowserStepSummary(t *testing.T) {
 		if reports[name] == nil {
 			return nil
 		}
-		body := string(renderGFM(t, Markdown(reports[name])))
+		body := string(markdowntest.Render(t, Markdown(reports[name])))
 		for _, kind := range []string{"CAUTION", "WARNING", "NOTE", "TIP"} { // GitHub makes a box of it
 			before, alert, found := strings.Cut(body, "<blockquote>\n<p>[!"+kind+"]")
 			if found {

@@ -3,104 +3,55 @@ package summary
 import (
 	"slices"
 	"strings"
+	"time"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
-
-// An outcome is what became of one tenant. Lower ones are shown first.
-type outcome int
-
-const (
-	contradicted outcome = iota // a check failed
-	unjudged                    // not reached, or a check could not be judged
-	wobbly                      // all held, one of them on a later try
-	held
-	outcomes // how many there are
-)
-
-// A tenantRow is one tenant, ready to be shown.
-type tenantRow struct {
-	*gate.Tenant
-	outcome outcome
-}
 
 // A checkRow is one check over all tenants.
 type checkRow struct {
-	name                                   string
-	held, failed, unjudged, skipped, flaky int
-	median, slowest                        int64 // ms over the tenants where it ran
-	times                                  []int64
+	name                                  string
+	passed, failed, errored, skipped, all int
+	flaky                                 int
+	median, slowest                       report.Millis // over the tenants where it ran
+	times                                 []report.Millis
 }
 
 // A fleetView is the fleet as people see it: failing tenants first.
 type fleetView struct {
-	rows   []tenantRow
+	rows   []*report.Tenant
 	checks []checkRow
-	counts [outcomes]int
+	counts [report.Standings]int
 	rounds int // under soak more than 1
 }
 
-// viewFleet sorts and counts. Tenants of one outcome keep their order, and so do
-// checks.
-func viewFleet(r *gate.Report) fleetView {
-	v := fleetView{rows: make([]tenantRow, 0, len(r.Tenants))}
+// viewFleet sorts and counts. Tenants of one standing keep their order, and so
+// do checks.
+func viewFleet(r *report.Report) fleetView {
+	v := fleetView{rows: make([]*report.Tenant, 0, len(r.Tenants))}
 	index := map[string]int{}
+	var standing [report.Standings][]*report.Tenant
 	for i := range r.Tenants {
 		t := &r.Tenants[i]
-		row := tenantRow{t, judgeTenant(t)}
-		v.rows = append(v.rows, row)
-		v.counts[row.outcome]++
+		s := t.Standing()
+		standing[s] = append(standing[s], t)
 		for j := range t.Checks {
 			v.add(index, &t.Checks[j])
 		}
 	}
-	slices.SortStableFunc(v.rows, func(a, b tenantRow) int { return int(a.outcome) - int(b.outcome) })
+	for s, tenants := range standing {
+		v.counts[s] = len(tenants)
+		v.rows = append(v.rows, tenants...)
+	}
 	for i := range v.checks {
 		v.checks[i].measure()
 	}
-	slices.SortStableFunc(v.checks, func(a, b checkRow) int { return a.rank() - b.rank() })
+	slices.SortStableFunc(v.checks, func(a, b checkRow) int { return int(a.shade()) - int(b.shade()) })
 	return v
 }
 
-// rank puts checks that did not hold first, so that no narrow screen and no
-// limit of columns hides them.
-func (c checkRow) rank() int {
-	switch {
-	case c.failed > 0:
-		return 0
-	case c.held < c.all():
-		return 1
-	}
-	return 2
-}
-
-// judgeTenant finds the outcome of one tenant. A tenant without checks that
-// nobody asked is unjudged.
-func judgeTenant(t *gate.Tenant) outcome {
-	found := held
-	if len(t.Checks) == 0 && isCurrent(t.Rollout) == 0 {
-		found = unjudged
-	}
-	for _, o := range []*gate.Rollout{t.Rollout, t.After} {
-		if o != nil && o.State != "current" {
-			found = unjudged
-		}
-	}
-	for i := range t.Checks {
-		switch c := &t.Checks[i]; {
-		case c.Result == "fail":
-			return contradicted
-		case c.Result == "pass" && c.Flaky:
-			found = min(found, wobbly)
-		case c.Result != "pass":
-			found = min(found, unjudged)
-		}
-	}
-	return found
-}
-
 // add counts one check.
-func (v *fleetView) add(index map[string]int, c *gate.Check) {
+func (v *fleetView) add(index map[string]int, c *report.CheckResult) {
 	i, known := index[c.Name]
 	if !known {
 		i = len(v.checks)
@@ -109,22 +60,23 @@ func (v *fleetView) add(index map[string]int, c *gate.Check) {
 	}
 	row := &v.checks[i]
 	v.rounds = max(v.rounds, c.Rounds)
+	row.all++
 	switch c.Result {
-	case "pass":
-		row.held++
-	case "fail":
+	case report.Passed:
+		row.passed++
+	case report.Failed:
 		row.failed++
-	case "skip":
+	case report.NotRun:
 		row.skipped++
 		return
 	default:
-		row.unjudged++
+		row.errored++
 	}
 	if c.Flaky {
 		row.flaky++
 	}
-	row.times = append(row.times, c.DurationMS)
-	row.slowest = max(row.slowest, c.DurationMS, c.MaxMS)
+	row.times = append(row.times, c.Duration)
+	row.slowest = max(row.slowest, c.Duration, c.Max)
 }
 
 // measure finds the median of the times, and forgets them.
@@ -136,12 +88,21 @@ func (c *checkRow) measure() {
 	c.times = nil
 }
 
-// all is on how many tenants the check was meant to run.
-func (c checkRow) all() int { return c.held + c.failed + c.unjudged + c.skipped }
+// shade orders checks too: those that did not pass come first, so that no narrow
+// screen and no limit of columns hides them.
+func (c *checkRow) shade() shade {
+	switch {
+	case c.failed > 0:
+		return shadeBad
+	case c.passed < c.all:
+		return shadeDoubt
+	}
+	return shadeNone
+}
 
 // slowest is the longest time over all checks, for the scale of bars.
-func (v *fleetView) slowest() int64 {
-	var longest int64
+func (v *fleetView) slowest() report.Millis {
+	var longest report.Millis
 	for _, c := range v.checks {
 		longest = max(longest, c.slowest)
 	}
@@ -149,7 +110,7 @@ func (v *fleetView) slowest() int64 {
 }
 
 // find returns the tenant's check of that name; nil: it has none.
-func (t tenantRow) find(check string) *gate.Check {
+func find(t *report.Tenant, check string) *report.CheckResult {
 	for i := range t.Checks {
 		if t.Checks[i].Name == check {
 			return &t.Checks[i]
@@ -158,123 +119,80 @@ func (t tenantRow) find(check string) *gate.Check {
 	return nil
 }
 
-// runs is the commit that the tenant was last seen with.
-func (t tenantRow) runs() string {
-	if t.After != nil && t.After.Version != "" {
-		return short(t.After.Version)
-	}
-	if t.Rollout != nil {
-		return short(t.Rollout.Version)
-	}
-	return ""
-}
-
-// shown is how many rows to show: every failing one, and of the others a few.
-// Mode status shows them all.
-func (v *fleetView) shown(r *gate.Report, others int) int {
-	if gate.Mode(r.Mode) == gate.ModeStatus {
-		return len(v.rows)
-	}
-	failing := v.counts[contradicted] + v.counts[unjudged]
-	return min(len(v.rows), failing+others)
-}
-
 // checked reports whether any check ran; else only commits are known.
 func (v *fleetView) checked() bool { return len(v.checks) > 0 }
 
 // asked reports whether anything is known of the fleet.
 func (v *fleetView) asked() bool {
-	return v.checked() || slices.ContainsFunc(v.rows, func(t tenantRow) bool { return t.Rollout != nil })
+	return v.checked() || slices.ContainsFunc(v.rows, func(t *report.Tenant) bool { return t.Rollout != nil })
 }
 
-// tally counts the fleet in a sentence.
-func (v *fleetView) tally() string {
-	if v.checked() {
-		return tally(v.counts, [outcomes]string{"contradicted", "could not be judged", "held only on a later try", "held"})
+// tally counts tenants in a sentence.
+func (v *fleetView) tally(counts [report.Standings]int) string {
+	words := [report.Standings]string{"failed", "inconclusive", "flaky", "passed"}
+	if !v.checked() {
+		words = [report.Standings]string{report.StandsUndecided: "not at the commit", report.StandsPassed: "at the commit"}
 	}
-	return tally(v.counts, [outcomes]string{unjudged: "not at the commit", held: "at the commit"})
-}
-
-// rest counts the tenants behind the first shown ones.
-func (v *fleetView) rest(shown int) string {
-	left := fleetView{checks: v.checks}
-	for _, row := range v.rows[shown:] {
-		left.counts[row.outcome]++
-	}
-	return count(len(v.rows)-shown, "tenant") + " (" + left.tally() + ")"
-}
-
-func tally(counts [outcomes]int, words [outcomes]string) string {
 	var parts []string
-	for o, n := range counts {
+	for s, n := range counts {
 		if n > 0 {
-			parts = append(parts, thousands(n)+" "+words[o])
+			parts = append(parts, report.Thousands(n)+" "+words[s])
 		}
 	}
 	return strings.Join(parts, ", ")
 }
 
-// A finding is one check that did not hold, or a tenant that was not reached.
-type finding struct {
-	tenant *gate.Tenant
-	check  *gate.Check
-}
-
-// findings lists what did not hold, contradictions first, at most limit of them
-// (none: no limit), and how many there are in all.
-func (v *fleetView) findings(limit int) (list []finding, all int) {
-	for _, want := range []string{"fail", "error"} {
-		for _, row := range v.rows {
-			if row.outcome > unjudged {
-				break
-			}
-			for i := range row.Checks {
-				if row.Checks[i].Result != want {
-					continue
-				}
-				if all++; limit <= 0 || len(list) < limit {
-					list = append(list, finding{row.Tenant, &row.Checks[i]})
-				}
-			}
-		}
+// rest counts the tenants behind the first shown ones.
+func (v *fleetView) rest(shown int) string {
+	if shown >= len(v.rows) {
+		return ""
 	}
-	return list, all
+	var left [report.Standings]int
+	for s, n := range v.counts {
+		hidden := max(n-shown, 0)
+		left[s], shown = hidden, max(shown-n, 0)
+	}
+	n := 0
+	for _, hidden := range left {
+		n += hidden
+	}
+	return report.Count(n, "tenant") + " (" + v.tally(left) + ")"
 }
 
 // A place is where one tenant was when it was not at the commit.
 type place struct {
-	tenant *gate.Tenant
-	seen   *gate.Rollout
-	after  bool // it was there before the checks, and not any more after them
+	tenant *report.Tenant
+	seen   *report.Rollout
+	after  string // empty: it was there before the checks already
 }
 
 // elsewhere lists the tenants that were not at the commit. Where no check ran
-// the table of tenants tells that already.
+// the table of tenants shows that already.
 func (v *fleetView) elsewhere() []place {
 	var list []place
 	if !v.checked() {
 		return nil
 	}
-	for _, row := range v.rows {
+	for _, t := range v.rows {
 		switch {
-		case row.Rollout != nil && row.Rollout.State != "current":
-			list = append(list, place{row.Tenant, row.Rollout, false})
-		case row.After != nil && row.After.State != "current":
-			list = append(list, place{row.Tenant, row.After, true})
+		case t.Rollout != nil && !t.Rollout.IsCurrent():
+			list = append(list, place{t, t.Rollout, ""})
+		case t.After != nil && !t.After.IsCurrent():
+			list = append(list, place{t, t.After, " after the checks"})
 		}
 	}
 	return list
 }
 
-// bar draws a share of a whole in eighths of a block.
-func bar(part, whole int64, width int) string {
-	if whole <= 0 || part <= 0 {
+// bar draws a stretch of a whole as a line of so many characters; "" where it
+// does not lie within the whole.
+func bar(from, to, whole time.Duration) string {
+	const width = 20
+	if from < 0 || to < from || whole < to || whole == 0 {
 		return ""
 	}
-	eighths := max(1, int(min(part, whole)*int64(width)*8/whole))
-	text := strings.Repeat("█", eighths/8)
-	if rest := eighths % 8; rest > 0 {
-		text += string([]rune("▏▎▍▌▋▊▉")[rest-1])
-	}
-	return text
+	place := func(d time.Duration) int { return int(float64(d) / float64(whole) * width) }
+	start := min(place(from), width-1)
+	length := min(max(place(to)-start, 1), width-start)
+	return strings.Repeat("░", start) + strings.Repeat("█", length) + strings.Repeat("░", width-start-length)
 }

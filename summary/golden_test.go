@@ -8,18 +8,18 @@ import (
 	"path/filepath"
 	"testing"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // formats are all renderings that are kept as files.
-var formats = map[string]func(*testing.T, *gate.Report) []byte{
-	"md":   func(_ *testing.T, r *gate.Report) []byte { return []byte(Markdown(r)) },
-	"txt":  func(_ *testing.T, r *gate.Report) []byte { return []byte(Text(r, false, 0)) },
-	"xml":  func(t *testing.T, r *gate.Report) []byte { return written(t, JUnit, r) },
-	"html": func(t *testing.T, r *gate.Report) []byte { return written(t, HTML, r) },
-	"json": func(t *testing.T, r *gate.Report) []byte {
+var formats = map[string]func(*testing.T, *report.Report) []byte{
+	"md":   func(_ *testing.T, r *report.Report) []byte { return []byte(Markdown(r)) },
+	"txt":  func(_ *testing.T, r *report.Report) []byte { return []byte(Text(r, false, 0)) },
+	"xml":  func(t *testing.T, r *report.Report) []byte { return written(t, JUnit, r) },
+	"html": func(t *testing.T, r *report.Report) []byte { return written(t, HTML, r) },
+	"json": func(t *testing.T, r *report.Report) []byte {
 		return written(t, JSON, r)
 	},
 }
@@ -60,7 +60,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-func written(t *testing.T, write func(io.Writer, *gate.Report) error, r *gate.Report) []byte {
+func written(t *testing.T, write func(io.Writer, *report.Report) error, r *report.Report) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	if err := write(&b, r); err != nil {

@@ -2,6 +2,7 @@ package summary
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"maps"
 	"os"
@@ -13,7 +14,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 const schemaPath = "../docs/report.schema.json"
@@ -55,27 +56,40 @@ type schemaCheck struct {
 // same ones always there.
 func TestSchemaEqualsTypes(t *testing.T) {
 	c := schemaCheck{t, readSchema(t), map[string]bool{}}
-	c.compare("report", reflect.TypeFor[gate.Report](), c.root)
+	c.compare("report", reflect.TypeFor[report.Report](), c.root)
 	for name := range c.root.Defs {
 		if !c.used[name] {
 			t.Errorf("the definition %s is used nowhere", name)
 		}
 	}
-	verdicts, modes := []string{}, []string{""}
-	for v := gate.Inconclusive; v <= gate.None; v++ {
-		verdicts = append(verdicts, v.String())
-	}
-	for _, m := range gate.Modes() {
+	modes := []string{""}
+	for _, m := range report.Modes() {
 		modes = append(modes, string(m))
 	}
-	c.words("verdict", verdicts)
-	c.words("mode", modes)
+	c.words("mode", c.root.Properties["mode"], modes)
+	c.words("verdict", c.root.Properties["verdict"], wordsUpTo(report.None))
+	c.words("image state", c.root.Defs["image"].Properties["state"], wordsUpTo(report.UnknownState))
+	c.words("canary state", c.root.Defs["canary"].Properties["state"], wordsUpTo(report.CanaryUnknown))
+	c.words("rollout state", c.root.Defs["rollout"].Properties["state"], wordsUpTo(report.Current))
+	c.words("check result", c.root.Defs["check"].Properties["result"], wordsUpTo(report.NotRun))
+}
+
+// wordsUpTo are the words of an enum up to its last value.
+func wordsUpTo[E interface {
+	~int
+	String() string
+}](last E) []string {
+	var words []string
+	for e := E(0); e <= last; e++ {
+		words = append(words, e.String())
+	}
+	return words
 }
 
 // words compares the words that a field may have.
-func (c *schemaCheck) words(field string, want []string) {
+func (c *schemaCheck) words(field string, node *schemaNode, want []string) {
 	slices.Sort(want)
-	if got := slices.Sorted(slices.Values(c.root.Properties[field].Enum)); !slices.Equal(got, want) {
+	if got := slices.Sorted(slices.Values(node.Enum)); !slices.Equal(got, want) {
 		c.t.Errorf("%s may be %q, want %q", field, got, want)
 	}
 }
@@ -98,7 +112,7 @@ func (c *schemaCheck) compare(where string, typ reflect.Type, node *schemaNode) 
 	switch {
 	case typ == reflect.TypeFor[time.Time]():
 		kind, format = "string", "date-time"
-	case typ == reflect.TypeFor[gate.Verdict](), typ.Kind() == reflect.String:
+	case typ.Implements(reflect.TypeFor[encoding.TextMarshaler]()), typ.Kind() == reflect.String:
 		kind = "string"
 	case typ.Kind() == reflect.Bool:
 		kind = "boolean"
@@ -119,14 +133,17 @@ func (c *schemaCheck) compare(where string, typ reflect.Type, node *schemaNode) 
 // fields holds the fields of a struct against the properties of an object.
 func (c *schemaCheck) fields(where string, typ reflect.Type, node *schemaNode) {
 	always := map[string]bool{}
-	for i := range typ.NumField() {
-		name, options, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+	for _, field := range reflect.VisibleFields(typ) {
+		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name == "-" || field.Anonymous || !field.IsExported() {
+			continue
+		}
 		always[name] = !strings.Contains(options, "omit")
 		if node.Properties[name] == nil {
 			c.t.Errorf("%s.%s is not in the schema", where, name)
 			continue
 		}
-		c.compare(where+"."+name, typ.Field(i).Type, node.Properties[name])
+		c.compare(where+"."+name, field.Type, node.Properties[name])
 	}
 	for name := range node.Properties {
 		want, found := always[name]

@@ -5,32 +5,32 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jstemmer/go-junit-report/v2/junit"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/markdown/markdowntest"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 func TestHeadline(t *testing.T) {
 	for name, want := range map[string]string{
-		"green":     "GREEN: 4c1d56e: 6 checks held on 3 tenants; latest now points at it",
+		"green":     "GREEN: 4c1d56e: 6 checks passed on 3 tenants; latest now points at it",
 		"red":       "RED: 4c1d56e is rejected; latest stays at 9f8e7d6. canary-design: liveness without bearer: expected status == 401, got 200: the admin route answers without a bearer token",
-		"stale":     "INCONCLUSIVE: 4c1d56e could not be judged; latest stays at 9f8e7d6. canary-pm: stale, it runs 9f8e7d6 after 7 min",
+		"stale":     "INCONCLUSIVE: no verdict on 4c1d56e; latest stays at 9f8e7d6. canary-pm: stale, it runs 9f8e7d6 after 7 min",
 		"refused":   "REFUSED: 4c1d56e may not be promoted; latest stays at 9f8e7d6. registry.example.com/molecule/platform: 4c1d56e is older than 9f8e7d6, which latest points at",
-		"skipped":   "SKIPPED: nothing was checked and nothing was promoted. no tenant is configured, so nothing was checked and nothing was promoted",
-		"dry-run":   "GREEN: 4c1d56e: 6 checks held on 3 tenants (dry run); latest stays at 9f8e7d6",
-		"partial":   "PROMOTION FAILED: 4c1d56e is green, but the registry did not move it; where latest points is not known for all images. registry.example.com/molecule/frontend: PUT latest: 401 unauthorized: the token may not push",
+		"skipped":   "SKIPPED: no check ran and nothing was promoted. no tenant is configured, so nothing was checked and nothing was promoted",
+		"dry-run":   "GREEN: 4c1d56e: 6 checks passed on 3 tenants (dry run); latest stays at 9f8e7d6",
+		"partial":   "PROMOTION FAILED: 4c1d56e is green, but the registry did not move it; it is unknown where latest points for some images. registry.example.com/molecule/frontend: PUT latest: 401 unauthorized: the token may not push",
 		"restored":  "PROMOTION FAILED: 4c1d56e is green, but the registry did not move it; latest is back where it was. registry.example.com/molecule/frontend: PUT latest: 401 unauthorized: the token may not push",
 		"rollback":  "ROLLED BACK: from 4c1d56e to 9f8e7d6; latest now points at 9f8e7d6",
 		"status":    "NOT CURRENT: 1 of 3 tenants run 4c1d56e",
 		"history":   "HISTORY: 3 steps behind latest",
-		"usage":     "CONFIGURATION ERROR: nothing was asked and nothing was moved. 2 inputs are malformed",
-		"zero":      "INCONCLUSIVE: the fleet could not be judged",
-		"own-token": "INCONCLUSIVE: 4c1d56e could not be judged; latest stays at 9f8e7d6. canary-pm: liveness: could not be judged: our own token was refused",
+		"usage":     "CONFIGURATION ERROR: no request was sent and no tag was moved. 2 invalid inputs",
+		"zero":      "INCONCLUSIVE: no verdict on the fleet",
+		"own-token": "INCONCLUSIVE: no verdict on 4c1d56e; latest stays at 9f8e7d6. canary-pm: liveness: error: our own token was refused",
 	} {
 		if got := Headline(situations()[name]); got != want {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, want)
@@ -40,10 +40,11 @@ func TestHeadline(t *testing.T) {
 
 func TestStatusDescription(t *testing.T) {
 	for name, want := range map[string]string{
-		"green":     "green: 4c1d56e: 6 checks held on 3 tenants; latest now points at it",
+		"green":     "green: 4c1d56e: 6 checks passed on 3 tenants; latest now points at it",
 		"red":       "red: canary-design: liveness without bearer: expected status == 401, got 200: the admin route answers without a bearer token",
 		"stale":     "inconclusive: canary-pm: stale, it runs 9f8e7d6",
 		"own-token": "inconclusive: canary-pm: liveness: our own token was refused",
+		"outage":    "red: 3 tenants: liveness without bearer: answered 200, expected status == 401",
 		"refused":   "refused: registry.example.com/molecule/platform: 4c1d56e is older than 9f8e7d6, which latest points at",
 		"restored":  "promotion failed: latest is back where it was: registry.example.com/molecule/frontend: PUT latest: 401 unauthorized: the token may not push",
 		"rollback":  "rolled back: from 4c1d56e to 9f8e7d6; latest now points at 9f8e7d6",
@@ -54,7 +55,7 @@ func TestStatusDescription(t *testing.T) {
 		}
 	}
 	r := red()
-	r.Tenants[1].Name = strings.Repeat("very-long-host.", 10) + ":8443"
+	r.Causes[0].Tenants[0] = strings.Repeat("very-long-host.", 10) + ":8443"
 	if got := StatusDescription(r); !strings.Contains(got, "liveness without bearer") {
 		t.Errorf("a long name hides the check: %q", got)
 	}
@@ -62,21 +63,21 @@ func TestStatusDescription(t *testing.T) {
 
 // Only a run that ended well may look like one, whatever a report says besides.
 func TestDoubtIsTheDefault(t *testing.T) {
-	for _, exit := range []int{1, 2, 3, 4, 5, -1} {
+	for _, exit := range []report.Exit{1, 2, 3, 4, 5, -1} {
 		r := green()
 		r.Exit = exit
 		if s := assess(r); s.tone == toneGood {
 			t.Errorf("green with exit %d is shown as %s", exit, s.word)
 		}
 	}
-	for verdict := gate.Verdict(-1); verdict < 9; verdict++ {
-		r := &gate.Report{Verdict: verdict}
-		if s := assess(r); s.tone == toneGood && verdict != gate.Green {
+	for verdict := report.Verdict(-1); verdict < 9; verdict++ {
+		r := &report.Report{Verdict: verdict}
+		if s := assess(r); s.tone == toneGood && verdict != report.Green {
 			t.Errorf("verdict %v of nothing is shown as %s", verdict, s.word)
 		}
 	}
 	r := status()
-	r.Exit = gate.ExitOK
+	r.Exit = report.ExitOK
 	if s := assess(r); s.tone == toneGood {
 		t.Errorf("a stale fleet is shown as %s", s.word)
 	}
@@ -118,7 +119,7 @@ func TestText(t *testing.T) {
 		t.Error("no colour with colours")
 	}
 	for line := range strings.Lines(Text(red(), false, 60)) {
-		if strings.HasPrefix(line, "first cause") && runes(line) > 61 {
+		if strings.HasPrefix(line, "reason: ") && runes(line) > 61 {
 			t.Errorf("not wrapped: %q", line)
 		}
 	}
@@ -152,20 +153,25 @@ func TestMarkdownNeverExceeds(t *testing.T) {
 		for i := range r.Tenants {
 			c := &r.Tenants[i].Checks[5]
 			c.Name, c.Expected, c.Got, c.Detail, c.Hint, c.Reproduce = text, text, text, text, text, text
-			r.Tenants[i].Name, r.Tenants[i].URL, r.Tenants[i].After = text, text, &gate.Rollout{State: text, Detail: text, Version: text}
+			r.Tenants[i].Name, r.Tenants[i].URL, r.Tenants[i].After = text, text, &report.Rollout{State: report.Stale, Detail: text, Version: report.Commit(text)}
 		}
 		for range 1000 {
 			r.Warnings = append(r.Warnings, text)
-			r.Images = append(r.Images, gate.Image{Image: text, Source: text, Digest: text, Target: text, Previous: text, Now: text, State: "unknown", Detail: text})
-			r.History = append(r.History, gate.HistoryEntry{Image: text, Event: text, SHA: text, Digest: text, Replaced: text, Actor: text, RunURL: text, Reason: text, Broken: text})
+			r.Images = append(r.Images, report.Image{Image: text, Source: text, Digest: report.Digest(text), Target: text, Previous: report.Digest(text), Now: report.Digest(text), State: report.UnknownState, Detail: text})
+			r.History = append(r.History, report.HistoryEntry{Image: text, Record: hostileRecord(text), Broken: text})
 			r.Faults = append(r.Faults, text)
 		}
-		r.Exit, r.Reason, r.Next, r.Rollback = gate.ExitRegistry, text, text, &gate.Rollback{FromSHA: text}
+		r.Exit, r.Reason, r.Next, r.Rollback = report.ExitRegistry, text, text, &report.Rollback{FromSHA: report.Commit(text), PostMortem: text}
+		r.Causes = report.CausesOf(r.Tenants)
+		for range 1000 {
+			r.Causes = append(r.Causes, r.Causes[0])
+			r.Phases = append(r.Phases, report.Phase{Name: report.PhaseName(text)})
+		}
 		md := Markdown(r)
 		if len(md) > MaxMarkdown {
 			t.Errorf("%s: %d bytes", name, len(md))
 		}
-		for _, want := range []string{"### Tenants", "Not shown here", "Left out for length", "<sub>"} {
+		for _, want := range []string{"### Tenants", "Not shown", "more causes", "<sub>"} {
 			if !strings.Contains(md, want) {
 				t.Errorf("%s: %q is missing", name, want)
 			}
@@ -184,7 +190,7 @@ func TestJUnitIsReadBack(t *testing.T) {
 			continue
 		}
 		bad := suites.Failures + suites.Errors
-		if (bad == 0) != (r.Exit == gate.ExitOK) && name != "zero" {
+		if (bad == 0) != (r.Exit == report.ExitOK) && name != "zero" {
 			t.Errorf("%s: exit %d with %d failures and errors", name, r.Exit, bad)
 		}
 		tests, failures, errs, skipped := 0, 0, 0, 0
@@ -229,7 +235,7 @@ func TestJUnitOutcomes(t *testing.T) {
 func TestJSONIsReadBack(t *testing.T) {
 	for name, r := range situations() {
 		raw := written(t, JSON, r)
-		var back gate.Report
+		var back report.Report
 		dec := json.NewDecoder(bytes.NewReader(raw))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&back); err != nil {
@@ -242,54 +248,10 @@ func TestJSONIsReadBack(t *testing.T) {
 			t.Errorf("%s: read back as %+v", name, back)
 		}
 	}
-	for _, r := range []*gate.Report{red(), hostile("\n \"tenants\": [],\n<&>\u2028"), {Images: []gate.Image{}, Phases: []gate.Phase{}, Warnings: []string{}, Tenants: []gate.Tenant{}}} {
-		var plain bytes.Buffer
-		enc := json.NewEncoder(&plain)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", " ")
-		if err := enc.Encode(r); err != nil {
-			t.Fatal(err)
-		}
-		if got := written(t, JSON, r); !bytes.Equal(got, plain.Bytes()) {
-			t.Errorf("differs from what the encoder writes at once:\n%s", got)
-		}
-	}
-	r := &gate.Report{Tenants: []gate.Tenant{{Checks: []gate.Check{}}, {}}}
+	r := &report.Report{Tenants: []report.Tenant{{Checks: []report.CheckResult{}}, {}}}
 	written(t, JSON, r)
 	if r.Tenants[1].Checks != nil {
 		t.Error("writing changed the report")
-	}
-}
-
-func TestPostMortem(t *testing.T) {
-	got := PostMortem(rollback())
-	for _, want := range []string{newSHA, oldSHA, "2026-03-14 00:30:00 UTC", "actions/runs/799", "2 h 30 min", "suite `canary`",
-		"Which commit broke it?", "Why did the canary not catch it?", "Which check is to be added?"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("%q is missing in\n%s", want, got)
-		}
-	}
-	golden(t, "post-mortem.md", []byte(got))
-	if title := PostMortemTitle(rollback()); title != "Rolled back 4c1d56e: why did the canary not catch it?" {
-		t.Error(title)
-	}
-	if empty := PostMortem(&gate.Report{}); !strings.Contains(empty, "not recorded") {
-		t.Error(empty)
-	}
-}
-
-func TestWebAddress(t *testing.T) {
-	for address, want := range map[string]string{
-		"https://git.example.com/a?b=1#c":                   "https://git.example.com/a?b=1#c",
-		"https://user:password@git.example.com/":            "https://git.example.com/",
-		"https://git.example.com/>)[x](javascript:alert(1)": "https://git.example.com/%3E%29%5Bx%5D%28javascript:alert%281%29",
-		`https://git.example.com/?a"b'c|d\e`:                "https://git.example.com/?a%22b%27c%7Cd%5Ce",
-		"javascript:alert(1)":                               "", "//git.example.com": "", "https://": "", "https://a b": "", "https://a\n": "", "ftp://a": "", "": "",
-		"https://" + strings.Repeat("a", 3000): "",
-	} {
-		if got := webAddress(address); got != want {
-			t.Errorf("webAddress(%q) = %q, want %q", address, got, want)
-		}
 	}
 }
 
@@ -298,19 +260,20 @@ func TestHistoryLinks(t *testing.T) {
 	r := history()
 	r.History = r.History[:1]
 	for address, linked := range map[string]bool{
-		"https://git.example.com/molecule/core/actions/runs/9": true, "https://GIT.example.com/x": true, "http://git.example.com/x": false,
-		"https://evil.example/x": false, "https://git.example.com:8443/x": false, "https://git.example.com@evil.example/x": false, "": false,
+		"https://git.example.com/molecule/core/actions/runs/9": true, "https://evil.example/x": false, "": false,
 	} {
 		r.History[0].RunURL = address
-		for name, page := range map[string]page{"markdown": dissect(t, renderGFM(t, Markdown(r))), "html": dissect(t, written(t, HTML, r))} {
+		for name, page := range map[string]markdowntest.Page{
+			"markdown": markdowntest.Dissect(t, markdowntest.Render(t, Markdown(r))), "html": markdowntest.Dissect(t, written(t, HTML, r)),
+		} {
 			found := 0
-			for a := range page.addresses {
+			for a := range page.Addresses {
 				if a != "data:," && a != r.Run.URL {
 					found++
 				}
 			}
 			if (found == 1) != linked || found > 1 {
-				t.Errorf("%s: %q gave %v", name, address, page.addresses)
+				t.Errorf("%s: %q gave %v", name, address, page.Addresses)
 			}
 		}
 	}
@@ -334,47 +297,17 @@ func TestRepairs(t *testing.T) {
 	}
 }
 
-func TestSpan(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		-1: "0 ms", 0: "0 ms", 12 * time.Millisecond: "12 ms", 999 * time.Millisecond: "999 ms", 1640 * time.Millisecond: "1.6 s",
-		9999 * time.Millisecond: "9.9 s", 41 * time.Second: "41 s", 425 * time.Second: "7 min 5 s", 2*time.Hour + 30*time.Minute: "2 h 30 min", 49 * time.Hour: "2 d 1 h",
-	} {
-		if got := span(d); got != want {
-			t.Errorf("span(%d) = %s, want %s", d, got, want)
-		}
-	}
-}
-
 func TestBar(t *testing.T) {
 	for _, tc := range []struct {
-		part, whole int64
-		want        string
-	}{{0, 10, ""}, {10, 0, ""}, {-1, 5, ""}, {1, 1000000, "▏"}, {10, 10, "████"}, {5, 10, "██"}, {20, 10, "████"}, {3, 32, "▍"}} {
-		if got := bar(tc.part, tc.whole, 4); got != tc.want {
-			t.Errorf("bar(%d, %d) = %q, want %q", tc.part, tc.whole, got, tc.want)
-		}
-	}
-}
-
-func BenchmarkRender(b *testing.B) {
-	for name, failing := range map[string]func(int) bool{"few": func(i int) bool { return i%100 == 0 }, "all": func(int) bool { return true }} {
-		r := fleetOf(10000, failing)
-		for _, format := range []struct {
-			name  string
-			write func(io.Writer, *gate.Report) error
-		}{
-			{"markdown", func(w io.Writer, r *gate.Report) error { _, err := io.WriteString(w, Markdown(r)); return err }},
-			{"text", func(w io.Writer, r *gate.Report) error { _, err := io.WriteString(w, Text(r, false, 0)); return err }},
-			{"json", JSON}, {"junit", JUnit}, {"html", HTML},
-		} {
-			b.Run(name+"/"+format.name, func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					if err := format.write(io.Discard, r); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
+		from, to, whole time.Duration
+		want            string
+	}{
+		{0, 10, 0, ""}, {-1, 5, 10, ""}, {6, 5, 10, ""}, {0, 20, 10, ""},
+		{0, 10, 10, "████████████████████"}, {0, 0, 10, "█░░░░░░░░░░░░░░░░░░░"}, {10, 10, 10, "░░░░░░░░░░░░░░░░░░░█"},
+		{5, 10, 10, "░░░░░░░░░░██████████"}, {0, 1, 1000000, "█░░░░░░░░░░░░░░░░░░░"},
+	} {
+		if got := bar(tc.from, tc.to, tc.whole); got != tc.want {
+			t.Errorf("bar(%d, %d, %d) = %q, want %q", tc.from, tc.to, tc.whole, got, tc.want)
 		}
 	}
 }

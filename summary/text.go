@@ -4,18 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/rivo/uniseg"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
-)
-
-// How much of a large fleet a log shows before the rest is counted.
-const (
-	maxTextRows     = 300 // failing tenants
-	maxTextFindings = 60  // checks that did not hold
-	maxTextPlaces   = 60  // tenants elsewhere
-	maxTextMatrix   = 30  // checks with a column of their own
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/markdown"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // Text writes the report for a terminal or a log, with the verdict on the first
@@ -25,31 +19,21 @@ const (
 //
 // It carries all that a reader needs, since some forges don't show the step
 // summary, and no line of it is a workflow command.
-func Text(r *gate.Report, color bool, width int) string {
-	t := &text{r: r, fleet: viewFleet(r), color: color, width: width}
+func Text(r *report.Report, color bool, width int) string {
+	t := &text{r: r, color: color, width: width}
+	v := viewFleet(r)
+	images, fleet := tables(r, &v)
 	t.verdict()
-	if r.Verdict == gate.Red {
-		t.sentence("rejected commit: ", r.SHA)
+	t.head(&v)
+	t.tables(images)
+	t.code("Restore the tags by hand", repairs(r))
+	t.code("Draft of a post-mortem", draft(r))
+	t.blocks()
+	t.tables(fleet)
+	if len(r.Warnings) > 0 {
+		t.heading("Warnings")
+		t.list(r.Warnings, "warning")
 	}
-	if !quiet(r) {
-		t.sentence("first cause: ", r.Reason)
-	}
-	for _, f := range r.Faults[:min(len(r.Faults), 2*maxWarnings)] {
-		t.sentence("  - ", f)
-	}
-	if r.Next != "" {
-		t.sentence("what to do: ", r.Next)
-	}
-	for _, f := range facts(r, &t.fleet) {
-		t.sentence(strings.ToLower(f.label)+": ", f.text.plain())
-	}
-	t.images()
-	t.history()
-	t.tenants()
-	t.places()
-	t.findings()
-	t.warnings()
-	t.draft()
 	t.foot()
 	t.verdict()
 	return t.b.String()
@@ -58,29 +42,20 @@ func Text(r *gate.Report, color bool, width int) string {
 // text writes one report.
 type text struct {
 	b     strings.Builder
-	r     *gate.Report
-	fleet fleetView
+	r     *report.Report
 	color bool
 	width int
 }
 
-// The colours of tones and marks.
-const (
-	plainColor  = ""
-	boldColor   = "1"
-	redColor    = "31"
-	greenColor  = "32"
-	yellowColor = "33"
-	dimColor    = "2"
+// The colours of tones and shades, as ANSI codes.
+var (
+	toneColors  = [...]string{toneDoubt: "1;33", toneGood: "1;32", toneBad: "1;31", toneNote: "1"}
+	shadeColors = map[shade]string{shadeBad: "31", shadeDoubt: "33", shadeGood: "32", shadeDim: "2"}
 )
-
-func (t tone) color() string {
-	return [...]string{yellowColor, greenColor, redColor, boldColor}[t]
-}
 
 // paint colours s when colours are wanted.
 func (t *text) paint(color, s string) string {
-	if !t.color || color == plainColor || s == "" {
+	if !t.color || color == "" || s == "" {
 		return s
 	}
 	return "\x1b[" + color + "m" + s + "\x1b[0m"
@@ -89,11 +64,28 @@ func (t *text) paint(color, s string) string {
 // verdict is the line that a reader must not miss.
 func (t *text) verdict() {
 	s := assess(t.r)
-	t.b.WriteString(t.paint("1;"+s.tone.color(), s.word) + ": " + title(t.r).plain() + "\n")
+	t.b.WriteString(t.paint(toneColors[s.tone], s.word) + ": " + title(t.r).plain() + "\n")
+}
+
+// head is what a reader sees first.
+func (t *text) head(v *fleetView) {
+	if t.r.Verdict == report.Red {
+		t.sentence("rejected commit: ", string(t.r.SHA))
+	}
+	if !quiet(t.r) {
+		t.sentence("reason: ", t.r.Reason)
+	}
+	if t.r.Next != "" {
+		t.sentence("what to do: ", t.r.Next)
+	}
+	t.list(t.r.Faults, "invalid input")
+	for _, f := range facts(t.r, v) {
+		t.sentence(strings.ToLower(f.label)+": ", f.text.plain())
+	}
 }
 
 // heading begins a section.
-func (t *text) heading(s string) { t.b.WriteString("\n" + t.paint(boldColor, s) + "\n") }
+func (t *text) heading(s string) { t.b.WriteString("\n" + t.paint("1", s) + "\n") }
 
 // sentence writes a label and a foreign sentence, wrapped.
 func (t *text) sentence(label, s string) {
@@ -113,299 +105,123 @@ func (t *text) sentence(label, s string) {
 	t.b.WriteString(line + "\n")
 }
 
-// A cell is text with a colour and, when it is a number, set to the right.
-type cell struct {
-	text, color string
-	right       bool
+// runes counts characters.
+func runes(s string) int { return utf8.RuneCountInString(s) }
+
+// list shows sentences.
+func (t *text) list(sentences []string, noun string) {
+	shown := sentences[:min(len(sentences), maxShort)]
+	for _, s := range shown {
+		t.sentence("  - ", s)
+	}
+	t.left(notShown(len(sentences), noun)(len(shown)))
 }
 
-// table writes aligned columns. The first row is the heading.
-func (t *text) table(rows [][]cell) {
-	var widths []int
-	for _, row := range rows {
-		for i, c := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
+// left counts what is not shown.
+func (t *text) left(what string) {
+	if what != "" {
+		t.b.WriteString("  not shown: " + what + "; see report.json\n")
+	}
+}
+
+// code writes lines to be copied.
+func (t *text) code(heading string, lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	t.heading(heading)
+	for _, line := range lines {
+		t.b.WriteString(strings.TrimRight("  "+clean(line, 0), " ") + "\n")
+	}
+}
+
+// tables writes tables with aligned columns.
+func (t *text) tables(list []table) {
+	for _, table := range list {
+		if table.note != "" {
+			table.title += ": " + table.note
+		}
+		t.heading(table.title)
+		rows := make([]row, 1, table.rows+1)
+		for _, h := range table.heads {
+			rows[0].cells = append(rows[0].cells, cell{sign: cmp.Or(h.sign, strings.ToLower(h.text)), shade: shadeDim})
+		}
+		for i := range table.rows {
+			r := table.row(i)
+			for n, c := range r.cells {
+				r.cells[n].sign = cmp.Or(c.sign, dash(c.text.plain()))
 			}
-			widths[i] = max(widths[i], uniseg.StringWidth(c.text))
+			rows = append(rows, r)
+		}
+		t.align(table.heads, rows)
+		t.left(table.left(table.rows))
+		if table.legend != "" {
+			t.b.WriteString("  " + table.legend + "\n")
 		}
 	}
-	for n, row := range rows {
+}
+
+// dash shows a missing value in ASCII, for those who search a log.
+func dash(s string) string {
+	if s == markdown.Nothing {
+		return "-"
+	}
+	return s
+}
+
+// align writes the signs of rows in columns.
+func (t *text) align(heads []head, rows []row) {
+	widths := make([]int, len(heads))
+	for _, r := range rows {
+		for i, c := range r.cells {
+			widths[i] = max(widths[i], uniseg.StringWidth(c.sign))
+		}
+	}
+	for _, r := range rows {
 		var line strings.Builder
-		for i, c := range row {
-			pad := strings.Repeat(" ", widths[i]-uniseg.StringWidth(c.text))
-			color := c.color
-			if n == 0 {
-				color = dimColor
-			}
-			line.WriteString("  ")
+		for i, c := range r.cells {
+			pad := strings.Repeat(" ", widths[i]-uniseg.StringWidth(c.sign))
+			sign := t.paint(shadeColors[c.shade], c.sign)
 			switch {
-			case c.right:
-				line.WriteString(pad + t.paint(color, c.text))
-			case i == len(row)-1:
-				line.WriteString(t.paint(color, c.text))
+			case heads[i].right:
+				line.WriteString("  " + pad + sign)
+			case i == len(r.cells)-1:
+				line.WriteString("  " + sign)
 			default:
-				line.WriteString(t.paint(color, c.text) + pad)
+				line.WriteString("  " + sign + pad)
 			}
 		}
 		t.b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 }
 
-// value is a cell with a foreign value; "-" when there is none.
-func value(s string) cell { return cell{text: cmp.Or(clean(s, maxName*2), "-")} }
-
-func heads(names ...string) []cell {
-	row := make([]cell, 0, len(names))
-	for _, n := range names {
-		row = append(row, cell{text: n})
-	}
-	return row
-}
-
-// images shows where every tag pointed and points, and the way back by hand.
-func (t *text) images() {
-	if len(t.r.Images) == 0 {
-		return
-	}
-	t.heading("Images")
-	rows := [][]cell{heads("image", "before", "now", "candidate", "from", "state")}
-	for _, i := range t.r.Images[:min(len(t.r.Images), maxImages)] {
-		mark, words, _ := strings.Cut(imageState(t.r, i), " ")
-		state := cell{text: words, color: markColors[mark]}
-		if i.Detail != "" {
-			state.text += ": " + clean(i.Detail, 300)
-		}
-		rows = append(rows, []cell{value(reference(i)), value(digest(i.Previous)),
-			value(digest(i.Now)), value(digest(i.Digest)), value(i.Source), state})
-	}
-	t.table(rows)
-	if lines := repairs(t.r); len(lines) > 0 {
-		t.heading("To put the tags back by hand")
-		for _, line := range lines {
-			t.b.WriteString("  " + line + "\n")
-		}
-	}
-}
-
-// markColors are the colours of marks.
-var markColors = map[string]string{"✅": greenColor, "➖": plainColor, "↩️": yellowColor, "🚨": redColor}
-
-// tenants shows the fleet, failing rows first, with a column a check; the checks
-// themselves follow as the legend.
-func (t *text) tenants() {
-	if !t.fleet.asked() {
-		return
-	}
-	t.heading("Tenants: " + t.fleet.tally())
-	columns := t.fleet.checks[:min(len(t.fleet.checks), maxTextMatrix)]
-	head := heads("tenant", "runs")
-	for i := range columns {
-		head = append(head, cell{text: fmt.Sprint(i + 1), right: true})
-	}
-	if len(columns) > 0 {
-		head = append(head, cell{text: "slowest", right: true})
-	} else {
-		head = heads("tenant", "runs", "expected", "state", "waited", "address", "why")
-	}
-	rows := [][]cell{head}
-	shown := t.fleet.shown(t.r, maxOthers)
-	if gate.Mode(t.r.Mode) != gate.ModeStatus {
-		shown = min(shown, maxTextRows)
-	}
-	for _, row := range t.fleet.rows[:shown] {
-		rows = append(rows, t.tenant(row, columns))
-	}
-	t.table(rows)
-	if shown < len(t.fleet.rows) {
-		fmt.Fprintf(&t.b, "  not shown: %s; report.json has them all\n", t.fleet.rest(shown))
-	}
-	t.legend(columns)
-}
-
-func (t *text) tenant(row tenantRow, columns []checkRow) []cell {
-	cells := []cell{{text: clean(row.Name, maxName), color: row.outcome.color()}, value(row.runs())}
-	var slowest int64
-	for i := range columns {
-		c := row.find(columns[i].name)
-		sign, color := sign(c)
-		cells = append(cells, cell{sign, color, true})
-		if c != nil {
-			slowest = max(slowest, c.DurationMS)
-		}
-	}
-	if len(columns) > 0 {
-		return append(cells, cell{text: millis(slowest), right: true})
-	}
-	return append(cells, t.standing(row)...)
-}
-
-// standing is what a row says where no check ran.
-func (t *text) standing(row tenantRow) []cell {
-	o := row.Rollout
-	if o == nil {
-		o = &gate.Rollout{State: "not asked"}
-	}
-	return []cell{value(short(t.r.SHA)), {text: clean(o.State, maxName), color: row.outcome.color()},
-		{text: waited(o)}, value(row.URL), {text: clean(o.Detail, 300)}}
-}
-
-func (o outcome) color() string {
-	return [outcomes]string{redColor, yellowColor, plainColor, plainColor}[o]
-}
-
-// sign is one check on one tenant in a character or two.
-func sign(c *gate.Check) (text, color string) {
-	switch {
-	case c == nil:
-		return "·", dimColor
-	case c.Result == "fail":
-		return "✗", redColor
-	case c.Result == "skip":
-		return "-", dimColor
-	case c.Result != "pass":
-		return "?", yellowColor
-	case c.Flaky:
-		return "~", yellowColor
-	}
-	return "✓", greenColor
-}
-
-// legend names the checks behind the columns, with their times.
-func (t *text) legend(columns []checkRow) {
-	if len(columns) == 0 {
-		return
-	}
-	t.b.WriteString("  ✓ held   ~ held on a later try   ✗ contradicted   ? could not be judged   - skipped   · did not run\n")
-	t.heading("Checks")
-	rows := [][]cell{{{text: "#", right: true}, {text: "check"}, {text: "held", right: true}, {text: "median", right: true}, {text: "slowest", right: true}, {text: "slowest, to scale"}}}
-	scale := t.fleet.slowest()
-	for i := range columns {
-		c := &columns[i]
-		color := plainColor
-		if c.failed > 0 {
-			color = redColor
-		} else if c.held < c.all() {
-			color = yellowColor
-		}
-		rows = append(rows, []cell{{text: fmt.Sprint(i + 1), right: true}, {text: clean(c.name, maxName), color: color},
-			{text: fmt.Sprintf("%s of %s", thousands(c.held), thousands(c.all())), right: true},
-			{text: millis(c.median), right: true}, {text: millis(c.slowest), right: true}, {text: bar(c.slowest, scale, 20)}})
-	}
-	t.table(rows)
-	if left := len(t.fleet.checks) - len(columns); left > 0 {
-		fmt.Fprintf(&t.b, "  not shown: %s; report.json has them all\n", count(left, "check"))
-	}
-}
-
-// places says who was where, when not at the commit.
-func (t *text) places() {
-	list := t.fleet.elsewhere()
+// blocks shows what failed or could not be judged, with the command line that
+// shows it again.
+func (t *text) blocks() {
+	list, left := blocks(t.r)
 	if len(list) == 0 {
 		return
 	}
-	t.heading("Not at the commit")
-	rows := [][]cell{heads("tenant", "address", "state", "runs", "waited", "why")}
-	for _, p := range list[:min(len(list), maxTextPlaces)] {
-		state := clean(p.seen.State, maxName)
-		if p.after {
-			state += " after the checks"
-		}
-		rows = append(rows, []cell{{text: clean(p.tenant.Name, maxName)}, value(p.tenant.URL), {text: state, color: yellowColor},
-			value(short(p.seen.Version)), {text: waited(p.seen)}, value(p.seen.Detail)})
-	}
-	t.table(rows)
-	if left := len(list) - maxTextPlaces; left > 0 {
-		fmt.Fprintf(&t.b, "  not shown: %s; report.json has them all\n", count(left, "tenant"))
-	}
-}
-
-// findings shows what did not hold, with the command line that shows it again.
-func (t *text) findings() {
-	list, all := t.fleet.findings(maxTextFindings)
-	if all == 0 {
-		return
-	}
-	t.heading("What did not hold")
-	for _, f := range list {
-		c, word, color := f.check, "CONTRADICTED", redColor
-		if c.Result != "fail" {
-			word, color = "NOT JUDGED", yellowColor
-		}
-		fmt.Fprintf(&t.b, "  %s %s: %s (%s, %s)\n", t.paint(color, word), clean(f.tenant.Name, maxName), clean(c.Name, maxName),
-			count(c.Attempts, "try"), millis(c.DurationMS))
-		for _, line := range []struct{ label, text string }{
-			{"why", c.Detail}, {"expected", c.Expected}, {"got", c.Got}, {"hint", c.Hint}, {"again", c.Reproduce},
-		} {
-			if line.text != "" {
-				fmt.Fprintf(&t.b, "    %-9s %s\n", line.label, clean(line.text, maxValue))
+	t.heading("Failures and errors")
+	for _, b := range list {
+		fmt.Fprintf(&t.b, "  %s %s\n", t.paint(shadeColors[b.shade], strings.ToUpper(b.word)), b.where.plain())
+		for _, l := range append(b.lines, blockLine{"reproduce", b.reproduce}) {
+			if l.text != "" {
+				fmt.Fprintf(&t.b, "    %-9s %s\n", l.label, l.text)
 			}
 		}
 	}
-	if left := all - len(list); left > 0 {
-		fmt.Fprintf(&t.b, "  not shown: %s; report.json has them all\n", count(left, "more check"))
-	}
-}
-
-// history shows the chain of records, newest first.
-func (t *text) history() {
-	if len(t.r.History) == 0 {
-		return
-	}
-	t.heading("History")
-	rows := [][]cell{heads("", "when", "event", "commit", "by", "image", "digest", "replaced", "why")}
-	for _, e := range t.r.History[:min(len(t.r.History), maxHistory)] {
-		now := cell{}
-		if e.Current {
-			now = cell{text: "now", color: greenColor}
-		}
-		why := e.Reason
-		if e.Broken != "" {
-			why = strings.TrimPrefix(why+"; the chain ends here: "+e.Broken, "; ")
-		}
-		by := strings.TrimSpace(e.Actor + " " + e.RunURL)
-		rows = append(rows, []cell{now, value(when(e.Time)), value(e.Event), value(short(e.SHA)), value(by),
-			value(e.Image), value(digest(e.Digest)), value(digest(e.Replaced)), {text: clean(why, 300)}})
-	}
-	t.table(rows)
-	if left := len(t.r.History) - maxHistory; left > 0 {
-		fmt.Fprintf(&t.b, "  not shown: %s; report.json has them all\n", count(left, "record"))
-	}
-}
-
-// warnings are what the reader should not miss.
-func (t *text) warnings() {
-	if len(t.r.Warnings) == 0 {
-		return
-	}
-	t.heading("Warnings")
-	for _, w := range t.r.Warnings[:min(len(t.r.Warnings), maxWarnings)] {
-		t.sentence("  - ", w)
-	}
-	if left := len(t.r.Warnings) - maxWarnings; left > 0 {
-		fmt.Fprintf(&t.b, "  - %s more; report.json has them\n", thousands(left))
-	}
-}
-
-// draft is the post-mortem after a rollback.
-func (t *text) draft() {
-	if t.r.Rollback == nil || t.r.DryRun {
-		return
-	}
-	t.heading("Draft of a post-mortem")
-	for line := range strings.Lines(PostMortem(t.r)) {
-		t.b.WriteString(strings.TrimRight("  "+line, " \n") + "\n")
-	}
+	t.left(notShown(left, "more cause")(0))
 }
 
 // foot leads on from here.
 func (t *text) foot() {
 	t.b.WriteString("\n")
-	if a := webAddress(t.r.Run.URL); a != "" {
+	if a := markdown.WebAddress(t.r.Run.URL); a != "" {
 		t.b.WriteString("run: " + clean(a, maxValue) + "\n")
 	}
-	if a := webAddress(t.r.Run.CommitURL); a != "" {
+	if a := markdown.WebAddress(t.r.Run.CommitURL); a != "" {
 		t.b.WriteString("commit: " + clean(a, maxValue) + "\n")
 	}
-	fmt.Fprintf(&t.b, "took %s, from %s; canary-verify %s\n", span(t.r.Finished.Sub(t.r.Started)), cmp.Or(when(t.r.Started), "an unknown time"), cmp.Or(clean(t.r.Tool, maxName), "of no version"))
+	t.b.WriteString(took(t.r) + "; canary-verify " + cmp.Or(clean(t.r.Tool, maxName), "of unknown version") + "\n")
 }

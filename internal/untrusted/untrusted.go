@@ -22,7 +22,21 @@ const Ellipsis = "…"
 // become blanks. A limit of 0 or less means no limit. Line(Line(s, n), n) is
 // Line(s, n).
 func Line(s string, limit int) string {
+	if plain(s) && (limit <= 0 || len(s) <= limit) {
+		return s
+	}
 	return clean(s, limit, false)
+}
+
+// plain reports whether there is nothing to do for a line. So it is with nearly
+// every name and sentence, of which a report on a large fleet has 100,000.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == ':' && i+1 < len(s) && s[i+1] == ':' || c == '[' {
+			return false
+		}
+	}
+	return true
 }
 
 // Text returns s as clean lines separated by "\n", at most limit characters in
