@@ -7,9 +7,9 @@ import (
 	"io"
 	"strings"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/cli"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // The commits of the story, oldest first.
@@ -59,7 +59,7 @@ func (s *story) goodCommit(ctx context.Context) error {
 		return err
 	}
 	s.say("CI has published both images as %s, and nothing else", good.stagingTag())
-	if err := s.gate(ctx, gate.ExitOK, "GREEN", s.verify(good)...); err != nil {
+	if err := s.gate(ctx, report.ExitOK, "GREEN", s.verify(good)...); err != nil {
 		return err
 	}
 	return s.customersRun(ctx, good)
@@ -70,7 +70,7 @@ func (s *story) badCommit(ctx context.Context) error {
 	if err := s.world.publish(ctx, bad, bad.stagingTag()); err != nil {
 		return err
 	}
-	if err := s.gate(ctx, gate.ExitRed, "RED", s.verify(bad)...); err != nil {
+	if err := s.gate(ctx, report.ExitRed, "RED", s.verify(bad)...); err != nil {
 		return err
 	}
 	if err := s.world.pointsAt("latest", good); err != nil {
@@ -88,7 +88,7 @@ func (s *story) laterCommit(ctx context.Context) error {
 	if err := s.world.publish(ctx, later, later.stagingTag()); err != nil {
 		return err
 	}
-	if err := s.gate(ctx, gate.ExitOK, "GREEN", s.verify(later)...); err != nil {
+	if err := s.gate(ctx, report.ExitOK, "GREEN", s.verify(later)...); err != nil {
 		return err
 	}
 	return s.customersRun(ctx, later)
@@ -97,19 +97,19 @@ func (s *story) laterCommit(ctx context.Context) error {
 func (s *story) rollBack(ctx context.Context) error {
 	s.act("Three in the morning", "customers see wrong invoice numbers; roll back to the last good commit")
 	args := []string{"rollback", "--images", s.imageList(), "--reason", "wrong invoice numbers since the release"}
-	if err := s.gate(ctx, gate.ExitOK, good.short(), args...); err != nil {
+	if err := s.gate(ctx, report.ExitOK, good.short(), args...); err != nil {
 		return err
 	}
 	if err := s.customersRun(ctx, good); err != nil {
 		return err
 	}
 	s.say("The gate remembers: it refuses to promote %s again", later.short())
-	return s.gate(ctx, gate.ExitRed, "REFUSED", s.verify(later)...)
+	return s.gate(ctx, report.ExitRed, "REFUSED", s.verify(later)...)
 }
 
 func (s *story) lookBack(ctx context.Context) error {
 	s.act("Looking back", "the registry keeps a record of who decided what")
-	return s.gate(ctx, gate.ExitOK, "rolled-back", "history", "--images", s.imageList())
+	return s.gate(ctx, report.ExitOK, "rolled-back", "history", "--images", s.imageList())
 }
 
 // customersRun checks that latest points at the commit and that the customers run
@@ -127,7 +127,7 @@ func (s *story) customersRun(ctx context.Context, c commit) error {
 
 // gate runs the real command line, shows what it prints, and checks its exit code
 // and a word that its output must contain.
-func (s *story) gate(ctx context.Context, code int, word string, args ...string) error {
+func (s *story) gate(ctx context.Context, code report.Exit, word string, args ...string) error {
 	s.say("$ canary-verify %s", strings.Join(quoted(args), " "))
 	var shown bytes.Buffer
 	both := io.MultiWriter(s.out, &shown)
@@ -135,7 +135,7 @@ func (s *story) gate(ctx context.Context, code int, word string, args ...string)
 		Args: args, Environ: s.secrets(),
 		Stdout: both, Stderr: both, Version: "demo", Width: 100,
 	}
-	if got := command.Run(ctx); got != code {
+	if got := command.Run(ctx); got != int(code) {
 		return fmt.Errorf("canary-verify %s ended with exit code %d, expected %d", args[0], got, code)
 	}
 	if !strings.Contains(strings.ToUpper(shown.String()), strings.ToUpper(word)) {

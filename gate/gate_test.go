@@ -115,7 +115,7 @@ func TestStaleFleetTimesOutWithHeartbeats(t *testing.T) {
 		if n := w.count("waiting: 0 of 1 current, 1 stale, first is canary-a"); n < 13 {
 			t.Errorf("%d heartbeats in 7 minutes, want one every 30 s:\n%s", n, strings.Join(w.logs, "\n"))
 		}
-		if n := w.count("canary-a: stale, it runs 1f0c7be"); n != 1 {
+		if n := w.count("canary-a: stale, it runs 1f0c7be (after"); n != 1 {
 			t.Errorf("%d lines show the change to stale, want 1", n)
 		}
 		if r := got.Tenants[0].Rollout; r == nil || r.State != report.Stale || r.Version != other {

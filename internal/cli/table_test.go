@@ -9,7 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 var update = flag.Bool("update", false, "rewrite action.yml and the tables of README.md from the table of inputs")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
@@ -107,9 +108,9 @@ func notice(ctx context.Context, tenants int, within, interval time.Duration) (d
 	defer f.Close()
 	world.began = time.Now()
 	rollouts, err := f.Wait(ctx, fleet.WaitOptions{
-		SHA: candidate, Timeout: within + time.Minute, Interval: interval,
-		Changed: func(i int, now fleet.Rollout) {
-			if now.State == fleet.Current {
+		Commit: candidate, Timeout: within + time.Minute, Interval: interval,
+		Changed: func(i int, now report.Rollout) {
+			if now.State == report.Current {
 				delays = append(delays, time.Since(world.began)-world.turns[list[i].Name])
 			}
 		},

@@ -4,18 +4,17 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
@@ -99,27 +98,22 @@ func promoteImages(ctx context.Context, images []string) error {
 	if err != nil {
 		return err
 	}
-	plan, err := p.Resolve(ctx, candidate, promote.ForVerify)
+	resolved, err := p.Resolve(ctx, candidate, promote.ForVerify)
 	if err != nil {
 		return err
 	}
-	if err := p.Preflight(ctx, plan); err != nil {
-		return err
+	c := resolved.Candidate
+	for _, step := range []func() error{
+		func() error { return c.Preflight(ctx) },
+		func() error { return c.Confirm(ctx) },
+		func() error { return c.Promote(ctx, promote.Decision{Suite: "canary"}) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
-	decision := promote.Decision{Suite: "canary"}
-	var prepared, confirmed error
-	var both sync.WaitGroup
-	both.Go(func() { prepared = p.Prepare(ctx, plan, decision) })
-	both.Go(func() { confirmed = p.Confirm(ctx, plan) })
-	both.Wait()
-	if err := errors.Join(prepared, confirmed); err != nil {
-		return err
-	}
-	if err := p.Promote(ctx, plan, decision); err != nil {
-		return err
-	}
-	for _, image := range plan.Images {
-		if image.State != promote.Promoted {
+	for _, image := range c.Images() {
+		if image.State != report.Promoted {
 			return fmt.Errorf("%s is %s", image.Image, image.State)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
 
@@ -218,8 +219,8 @@ func runSuite(ctx context.Context, suite *smoke.Suite, tenants []fleet.Tenant, r
 	took := time.Since(began)
 	for _, t := range results {
 		for _, c := range t.Checks {
-			if c.Result != smoke.Passed {
-				return took, fmt.Errorf("%s: %s: %s", t.Tenant.Name, c.Name, c.Detail)
+			if c.Result != report.Passed {
+				return took, fmt.Errorf("%s: %s: %s", t.Name, c.Name, c.Detail)
 			}
 		}
 	}
