@@ -163,8 +163,11 @@ func testEffect(t *testing.T, name string, e effect) {
 	suite := impatient(t, name, within)
 	tn := tenant(t, sim.TenantConfig{})
 	patience := quick
-	if e.fault == sim.Hang || e.fault == sim.SlowDrip {
-		patience.RequestTimeout = 700 * time.Millisecond
+	switch e.fault {
+	case sim.Hang:
+		patience.RequestTimeout = 100 * time.Millisecond
+	case sim.SlowDrip: // health must answer in time
+		patience.RequestTimeout = time.Second
 	}
 	sessions := sessionsOf(t, patience, tn)
 	tn.BreakWith(e.fault, e.params)
