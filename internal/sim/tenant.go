@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// OldBuild, given as a commit, means a build from before /buildinfo: the route
+// OldBuild as a commit means a build from before /buildinfo: the route
 // does not exist.
 const OldBuild = "old build"
 
