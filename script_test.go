@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -27,6 +28,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Stories wait for answers more than they compute.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"canary-verify": main})
 }
 
@@ -71,6 +76,8 @@ func setup(env *testscript.Env) error {
 	s := &stage{}
 	env.Values[stageKey{}] = s
 	env.Setenv("NO_PROXY", "127.0.0.1")
+	// Else the race detector sleeps for a second at the end of every process.
+	env.Setenv("GORACE", "atexit_sleep_ms=0")
 	env.Defer(func() {
 		s.searchFiles(env)
 		s.searchRecords(env)

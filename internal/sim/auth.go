@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// An AuthKind is how a [Registry] tells who asks.
+// An AuthKind is how a [Registry] identifies its clients.
 type AuthKind int
 
 // The kinds of authentication.

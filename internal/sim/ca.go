@@ -33,8 +33,8 @@ func CAPool() *x509.CertPool {
 	return pool
 }
 
-// CAPEM returns the authority's certificate as PEM, for programs that are told
-// by a file (SSL_CERT_FILE). It panics as [CAPool] does.
+// CAPEM returns the authority's certificate as PEM, for programs that
+// read it from a file (SSL_CERT_FILE). It panics as [CAPool] does.
 func CAPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: mustAuthority().ca.Raw})
 }

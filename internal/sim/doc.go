@@ -4,13 +4,13 @@
 //
 // A [Registry] is go-containerregistry's in-memory registry behind a real
 // server on loopback, with authentication, a log of its requests and faults
-// that hit exactly the request that a test names. [Publish] pushes small real
+// for exactly the request that a test names. [Publish] pushes small real
 // images to it, or to any other registry.
 //
 // A [Tenant] answers as the product's own server does. Its faults can be
 // switched on and off while it runs; [AllFaults] lists them. With [Follow] it
 // polls a tag and runs the build behind it, as the product's auto-updater does:
-// the build's labels say which commit it tells and how it misbehaves.
+// the build's labels say which commit it reports and how it misbehaves.
 //
 // A [Fleet] is up to ten thousand tenants behind one listener.
 //

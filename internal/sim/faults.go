@@ -11,10 +11,9 @@ import (
 // labels and on command lines.
 type Fault string
 
-// The faults of a tenant. What each one does, and where, stands in the table
-// that [Fault.Doc] reads.
+// The faults of a tenant. The table below says what each one does, and where.
 const (
-	// Of the way to the tenant.
+	// The connection to the tenant.
 	Unreachable Fault = "unreachable"
 	Hang        Fault = "hang"
 	Slow        Fault = "slow"
@@ -27,21 +26,21 @@ const (
 	Outage      Fault = "outage"
 	ServerError Fault = "server-error"
 
-	// Of what it lets in.
+	// Access control.
 	FailOpen     Fault = "fail-open"
 	WrongBearer  Fault = "wrong-bearer-accepted"
 	TokenRefused Fault = "token-refused"
 	RouteRefused Fault = "route-refused"
 	OrgRefused   Fault = "org-refused"
 
-	// Of the build that it runs.
+	// The build that it runs.
 	Stale          Fault = "stale"
 	MidRunRoll     Fault = "mid-run-roll"
 	BuildinfoGone  Fault = "buildinfo-gone"
 	BuildinfoHTML  Fault = "buildinfo-html"
 	BuildinfoEmpty Fault = "buildinfo-empty"
 
-	// Of answers that are hostile or broken.
+	// Answers that are hostile or broken.
 	HTMLEcho         Fault = "html-echo"
 	HTMLEchoAll      Fault = "html-echo-all"
 	HugeBody         Fault = "huge-body"
@@ -56,7 +55,7 @@ const (
 	Markup           Fault = "markup"
 	TokenEcho        Fault = "token-echo"
 
-	// Of one promise each that the smoke suites check.
+	// One behaviour each that the smoke suites check.
 	HealthFails               Fault = "health-fails"
 	LivenessWithoutSubsystems Fault = "liveness-without-subsystems"
 	LivenessEmpty             Fault = "liveness-empty"
@@ -79,7 +78,7 @@ const (
 	WorkspaceDeleteLost       Fault = "workspace-delete-lost"
 )
 
-// Params bound a fault. A zero field takes the fault's own default, which
+// Params limit a fault. A zero field takes the fault's own default, which
 // [Fault.Defaults] returns.
 type Params struct {
 	// Route is where the fault acts: a path and all below it ("/admin"), with a
@@ -89,7 +88,7 @@ type Params struct {
 	Count  int           // how many requests, where the fault counts
 	Delay  time.Duration // how long, where it waits
 	Status int           // with which status, where it answers with one
-	Text   string        // what it says, where it says something
+	Text   string        // its text, where it sends one
 }
 
 // Places where faults act by default.
@@ -98,11 +97,10 @@ const (
 	guarded    = "guarded" // all that the org guard guards
 )
 
-// A faultSpec is what is known of a fault.
+// A faultSpec is one fault and its defaults.
 type faultSpec struct {
 	fault    Fault
 	defaults Params
-	doc      string
 }
 
 // Text that hostile tenants send. None of it may reach a log, a summary or a
@@ -115,64 +113,64 @@ const (
 
 // faultTable is every fault, in the order of [AllFaults].
 var faultTable = []faultSpec{
-	{Unreachable, Params{Route: everywhere}, "connections are refused; those that stand are reset"},
-	{Hang, Params{Route: everywhere}, "requests are never answered"},
-	{Slow, Params{Route: everywhere, Delay: 2 * time.Second}, "each answer comes Delay later"},
-	{SlowDrip, Params{Route: guarded, Delay: 250 * time.Millisecond}, "one byte of the answer every Delay, without end"},
-	{CutOff, Params{Route: guarded}, "the connection is reset instead of an answer"},
-	{Redirects, Params{Route: guarded, Status: 302, Text: "http://127.0.0.1:1/elsewhere"}, "redirects to Text, another origin"},
-	{Flapping, Params{Route: guarded, Count: 2, Status: 503}, "on each route the first Count requests get Status with an empty body, then all is well"},
-	{RateLimit, Params{Route: guarded, Count: -1, Delay: time.Second, Status: 429}, "429 with Retry-After: Delay for the first Count requests on each route (-1: for all)"},
-	{BadGateway, Params{Route: everywhere, Status: 502}, "a proxy's HTML page with Status 502: nothing runs behind it"},
-	{Outage, Params{Route: guarded, Status: 503}, "Postgres is down: /health is well, admin routes answer 503 platform_unavailable"},
-	{ServerError, Params{Route: guarded, Status: 500}, "admin routes answer 500 to those whom they let in"},
+	{Unreachable, Params{Route: everywhere}},                                               // connections are refused; open ones are reset
+	{Hang, Params{Route: everywhere}},                                                      // requests are never answered
+	{Slow, Params{Route: everywhere, Delay: 2 * time.Second}},                              // each answer comes Delay later
+	{SlowDrip, Params{Route: guarded, Delay: 250 * time.Millisecond}},                      // one byte of the answer every Delay, without end
+	{CutOff, Params{Route: guarded}},                                                       // the connection is reset instead of an answer
+	{Redirects, Params{Route: guarded, Status: 302, Text: "http://127.0.0.1:1/elsewhere"}}, // redirects to Text, another origin
+	{Flapping, Params{Route: guarded, Count: 2, Status: 503}},                              // on each route the first Count requests get Status with an empty body, then it works
+	{RateLimit, Params{Route: guarded, Count: -1, Delay: time.Second, Status: 429}},        // 429 with Retry-After: Delay for the first Count requests on each route (-1: for all)
+	{BadGateway, Params{Route: everywhere, Status: 502}},                                   // a proxy's HTML page with Status 502: nothing runs behind it
+	{Outage, Params{Route: guarded, Status: 503}},                                          // Postgres is down: /health is fine, admin routes answer 503 platform_unavailable
+	{ServerError, Params{Route: guarded, Status: 500}},                                     // admin routes answer 500 to authorized requests
 
-	{FailOpen, Params{Route: guarded}, "requests without a bearer are let in"},
-	{WrongBearer, Params{Route: guarded}, "requests with a wrong bearer are let in"},
-	{TokenRefused, Params{Route: guarded}, "the tenant's own token is refused with 401"},
-	{RouteRefused, Params{Route: "/events"}, "one route alone refuses the tenant's own token with 401"},
-	{OrgRefused, Params{Route: guarded}, "the org id is not this tenant's: 404 with an empty body"},
+	{FailOpen, Params{Route: guarded}},       // requests without a bearer token are accepted
+	{WrongBearer, Params{Route: guarded}},    // requests with a wrong bearer token are accepted
+	{TokenRefused, Params{Route: guarded}},   // the tenant's own token is refused with 401
+	{RouteRefused, Params{Route: "/events"}}, // one route alone refuses the tenant's own token with 401
+	{OrgRefused, Params{Route: guarded}},     // the org id is not this tenant's: 404 with an empty body
 
-	{Stale, Params{}, "the auto-updater stands still"},
-	{MidRunRoll, Params{Count: 5, Text: "0ddba11c0ffee0ddba11c0ffee0ddba11c0ffee0"}, "after Count more requests it runs the commit Text"},
-	{BuildinfoGone, Params{Route: "/buildinfo"}, "an old build: the route does not exist"},
-	{BuildinfoHTML, Params{Route: "/buildinfo"}, "an HTML page that says \"git_sha\" with status 200"},
-	{BuildinfoEmpty, Params{Route: "/buildinfo"}, "a JSON object without git_sha"},
+	{Stale, Params{}}, // the auto-updater does nothing
+	{MidRunRoll, Params{Count: 5, Text: "0ddba11c0ffee0ddba11c0ffee0ddba11c0ffee0"}}, // after Count more requests it runs the commit Text
+	{BuildinfoGone, Params{Route: "/buildinfo"}},                                     // an old build: the route does not exist
+	{BuildinfoHTML, Params{Route: "/buildinfo"}},                                     // an HTML page that says "git_sha" with status 200
+	{BuildinfoEmpty, Params{Route: "/buildinfo"}},                                    // a JSON object without git_sha
 
-	{HTMLEcho, Params{Route: everywhere, Status: 200}, "an HTML page that echoes the URL for every request"},
-	{HTMLEchoAll, Params{Route: everywhere, Status: 200}, "an HTML page that echoes the whole request, headers and token included"},
-	{HugeBody, Params{Route: guarded}, "a JSON array without end"},
-	{HugeHeader, Params{Route: guarded, Count: 10 << 20}, "a header of Count bytes"},
-	{WrongLength, Params{Route: guarded}, "a Content-Length that is longer than the body"},
-	{WrongType, Params{Route: guarded, Text: "text/html; charset=utf-8"}, "the right JSON under the content type Text"},
-	{BrokenJSON, Params{Route: guarded}, "a JSON content type over a body that breaks off"},
-	{DeepJSON, Params{Route: guarded, Count: 100_000}, "arrays nested Count deep"},
-	{InvalidUTF8, Params{Route: guarded, Status: 500, Text: "\xff\xfe\xc3\x28\xed\xa0\x80 not text"}, "an error in bytes that are no UTF-8"},
-	{WorkflowCommands, Params{Route: guarded, Status: 500, Text: commandText}, "an error that a runner would take for commands"},
-	{TerminalEscapes, Params{Route: guarded, Status: 500, Text: terminalText}, "an error full of terminal escapes"},
-	{Markup, Params{Route: guarded, Status: 500, Text: markupText}, "an error in Markdown and HTML"},
-	{TokenEcho, Params{Route: guarded, Status: 500}, "an error that quotes the request's Authorization header, plain, in base64 and URL-escaped"},
+	{HTMLEcho, Params{Route: everywhere, Status: 200}},                                                // an HTML page that echoes the URL for every request
+	{HTMLEchoAll, Params{Route: everywhere, Status: 200}},                                             // an HTML page that echoes the whole request, headers and token included
+	{HugeBody, Params{Route: guarded}},                                                                // a JSON array without end
+	{HugeHeader, Params{Route: guarded, Count: 10 << 20}},                                             // a header of Count bytes
+	{WrongLength, Params{Route: guarded}},                                                             // a Content-Length that is longer than the body
+	{WrongType, Params{Route: guarded, Text: "text/html; charset=utf-8"}},                             // the right JSON under the content type Text
+	{BrokenJSON, Params{Route: guarded}},                                                              // a JSON content type over a body that breaks off
+	{DeepJSON, Params{Route: guarded, Count: 100_000}},                                                // arrays nested Count deep
+	{InvalidUTF8, Params{Route: guarded, Status: 500, Text: "\xff\xfe\xc3\x28\xed\xa0\x80 not text"}}, // an error in bytes that are not UTF-8
+	{WorkflowCommands, Params{Route: guarded, Status: 500, Text: commandText}},                        // an error that a runner would take for commands
+	{TerminalEscapes, Params{Route: guarded, Status: 500, Text: terminalText}},                        // an error full of terminal escapes
+	{Markup, Params{Route: guarded, Status: 500, Text: markupText}},                                   // an error in Markdown and HTML
+	{TokenEcho, Params{Route: guarded, Status: 500}},                                                  // an error that quotes the request's Authorization header, plain, in base64 and URL-escaped
 
-	{HealthFails, Params{Route: "GET /health"}, "health is 500"},
-	{LivenessWithoutSubsystems, Params{Route: "GET /admin/liveness"}, "liveness has no subsystems"},
-	{LivenessEmpty, Params{Route: "GET /admin/liveness"}, "liveness has an empty map of subsystems"},
-	{LivenessNotMap, Params{Route: "GET /admin/liveness"}, "liveness has a list of subsystems, not a map"},
-	{WorkspacesNotArray, Params{Route: "GET /workspaces"}, "workspaces are an object, not an array"},
-	{EventsNotArray, Params{Route: "GET /events"}, "events are an object, not an array"},
-	{CommitFails, Params{}, "a memory can't be committed: 500"},
-	{CommitWithoutID, Params{}, "a commit is answered without an id, and nothing is stored"},
-	{MemoryLost, Params{}, "a commit is answered as well, but nothing is stored"},
-	{SearchFails, Params{}, "the search is 500"},
-	{SearchNotArray, Params{}, "the search answers an object, not an array"},
-	{SearchFindsOther, Params{}, "the search finds another memory instead"},
-	{SearchFindsAll, Params{}, "the search finds every memory and one more, whatever is asked"},
-	{SearchLags, Params{Delay: time.Second}, "a memory is found only Delay after its commit"},
-	{DeleteFails, Params{}, "a memory can't be deleted: 500"},
-	{DeleteLost, Params{}, "a deletion is answered as well, but the memory stays"},
-	{WorkspaceFails, Params{}, "a workspace can't be created: 500"},
-	{WorkspaceWithoutID, Params{}, "the creation of a workspace is answered without an id, and none is made"},
-	{WorkspaceDeleteFails, Params{}, "a workspace can't be deleted: 500"},
-	{WorkspaceDeleteLost, Params{}, "a deletion is answered as well, but the workspace stays"},
+	{HealthFails, Params{Route: "GET /health"}},                       // health is 500
+	{LivenessWithoutSubsystems, Params{Route: "GET /admin/liveness"}}, // liveness has no subsystems
+	{LivenessEmpty, Params{Route: "GET /admin/liveness"}},             // liveness has an empty map of subsystems
+	{LivenessNotMap, Params{Route: "GET /admin/liveness"}},            // liveness has a list of subsystems, not a map
+	{WorkspacesNotArray, Params{Route: "GET /workspaces"}},            // workspaces are an object, not an array
+	{EventsNotArray, Params{Route: "GET /events"}},                    // events are an object, not an array
+	{CommitFails, Params{}},                                           // a memory can't be committed: 500
+	{CommitWithoutID, Params{}},                                       // a commit is answered without an id, and nothing is stored
+	{MemoryLost, Params{}},                                            // a commit is answered as usual, but nothing is stored
+	{SearchFails, Params{}},                                           // the search is 500
+	{SearchNotArray, Params{}},                                        // the search answers an object, not an array
+	{SearchFindsOther, Params{}},                                      // the search finds another memory instead
+	{SearchFindsAll, Params{}},                                        // the search finds every memory and one more, whatever is asked
+	{SearchLags, Params{Delay: time.Second}},                          // a memory is found only Delay after its commit
+	{DeleteFails, Params{}},                                           // a memory can't be deleted: 500
+	{DeleteLost, Params{}},                                            // a deletion is answered as usual, but the memory stays
+	{WorkspaceFails, Params{}},                                        // a workspace can't be created: 500
+	{WorkspaceWithoutID, Params{}},                                    // the creation of a workspace is answered without an id, and none is made
+	{WorkspaceDeleteFails, Params{}},                                  // a workspace can't be deleted: 500
+	{WorkspaceDeleteLost, Params{}},                                   // a deletion is answered as usual, but the workspace stays
 }
 
 // AllFaults returns every fault that a tenant can have.
@@ -187,15 +185,9 @@ func AllFaults() []Fault {
 // ParseFault returns the fault with the name.
 func ParseFault(name string) (Fault, error) {
 	if _, ok := Fault(name).spec(); !ok {
-		return "", fmt.Errorf("sim: no fault is called %q", name)
+		return "", fmt.Errorf("sim: unknown fault %q", name)
 	}
 	return Fault(name), nil
-}
-
-// Doc says in one line what the fault does.
-func (f Fault) Doc() string {
-	s, _ := f.spec()
-	return s.doc
 }
 
 // Defaults returns the parameters that the fault has where none are given.
@@ -268,7 +260,7 @@ func joinFaults(faults []Fault) string {
 	return strings.Join(names, ",")
 }
 
-// splitFaults leaves out what is no fault: a label can hold anything.
+// splitFaults ignores what is not a fault: a label can contain anything.
 func splitFaults(label string) []Fault {
 	var out []Fault
 	for name := range strings.SplitSeq(label, ",") {

@@ -264,9 +264,6 @@ func TestFaults(t *testing.T) {
 			if test == nil {
 				t.Fatal("no test")
 			}
-			if f.Doc() == "" {
-				t.Error("no word on what it does")
-			}
 			tenant := startTenant(t, TenantConfig{SHA: shaA})
 			tenant.Break(f)
 			test(t, newCaller(t, tenant))
@@ -299,7 +296,7 @@ func (c *caller) wantAuth(route, auth string, status int) {
 	}
 }
 
-// only checks that one promise is broken, and no other one.
+// only checks that one behaviour is broken, and no other one.
 func (c *caller) only(route string, status int, body string) {
 	c.t.Helper()
 	c.want(route, status, body)
@@ -312,7 +309,7 @@ func (c *caller) only(route string, status int, body string) {
 	}
 }
 
-// hostile checks the text of an error that those who are let in get.
+// hostile checks the text of an error after authentication.
 func (c *caller) hostile(is func(string) bool) {
 	c.t.Helper()
 	if g := c.want("GET /events", 500, ""); !is(g.body) {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// FleetConfig says what the tenants of a fleet have in common.
+// FleetConfig is what the tenants of a fleet have in common.
 type FleetConfig struct {
 	SHA      string        // see [TenantConfig.SHA]
 	Latency  time.Duration // before each answer
@@ -96,7 +96,7 @@ func (f *Fleet) Requests() int {
 	return int(n)
 }
 
-// Left returns what stands in the storage of all tenants.
+// Left returns what all tenants have stored.
 func (f *Fleet) Left() Counts {
 	var sum Counts
 	for _, t := range f.tenants {

@@ -105,7 +105,7 @@ func (u *updater) labels(ctx context.Context, digest v1.Hash) (map[string]string
 	return cfg.Config.Labels, nil
 }
 
-// stale reports whether the auto-updater stands still.
+// stale reports whether the auto-updater does nothing.
 func (t *Tenant) stale() bool {
 	_, ok := t.has(Stale, "", "/")
 	return ok

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// misbehave acts out the faults that come before the product's own router; it
-// reports whether the request is done with.
+// misbehave plays the faults that come before the product's own router; it
+// reports whether the request was answered.
 func (t *Tenant) misbehave(w http.ResponseWriter, r *http.Request) bool {
 	if !t.faulty.Load() && !t.down() {
 		return false
@@ -43,8 +43,8 @@ type frontFault struct {
 	act   func(t *Tenant, w http.ResponseWriter, r *http.Request, p Params) bool
 }
 
-// frontFaults are the faults of what stands in front of the product, and those
-// that break every answer alike.
+// frontFaults are the faults of proxies in front of the product, and those that
+// break every answer.
 var frontFaults = []frontFault{
 	{BadGateway, badGateway},
 	{Flapping, flap},
@@ -93,7 +93,7 @@ func echoURL(_ *Tenant, w http.ResponseWriter, r *http.Request, p Params) bool {
 	return true
 }
 
-// echoAll says back all that the request held, as debugging pages do.
+// echoAll sends back the whole request, as debugging pages do.
 func echoAll(_ *Tenant, w http.ResponseWriter, r *http.Request, p Params) bool {
 	dump, err := httputil.DumpRequest(r, true)
 	if err != nil {
@@ -152,8 +152,8 @@ func deepJSON(_ *Tenant, w http.ResponseWriter, _ *http.Request, p Params) bool 
 	return true
 }
 
-// misanswer acts out the faults of routes that let the request in; it reports
-// whether the request is done with.
+// misanswer plays the faults of routes after authentication; it reports whether
+// the request was answered.
 func (t *Tenant) misanswer(w http.ResponseWriter, r *http.Request) bool {
 	if p, ok := t.has(WrongType, r.Method, r.URL.Path); ok {
 		w.Header().Set("Content-Type", p.Text)
@@ -179,7 +179,7 @@ func (t *Tenant) misanswer(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// quoteToken says a header back in the forms in which secrets turn up in errors.
+// quoteToken quotes a header in the forms in which secrets turn up in errors.
 func quoteToken(header string) string {
 	token := strings.TrimPrefix(header, "Bearer ")
 	return fmt.Sprintf("bad header %q; token %s; base64 %s; escaped %s",

@@ -19,8 +19,8 @@ type Injection struct {
 	// [Request.Key] there have been since the last [Registry.ResetLog], this one
 	// included. See [Request.Again].
 	Match func(r *http.Request, nth int) bool
-	Skip  int // so many matching requests go unharmed first
-	Times int // then so many are hit; 0: all
+	Skip  int // this many matching requests are served first
+	Times int // then this many are hit; 0: all
 	Do    Action
 }
 
@@ -28,9 +28,8 @@ type Injection struct {
 // call [Exchange.Serve] to have the registry do its work.
 type Action func(x *Exchange)
 
-// An Injected is an injection at work.
+// An Injected is an active injection.
 type Injected struct {
-	registry *Registry
 	Injection
 	path *regexp.Regexp
 
@@ -39,29 +38,22 @@ type Injected struct {
 	hits int
 }
 
-// Inject sets an injection to work and panics where its Path is no regular
-// expression. Of several that match a request, the one injected first acts.
+// Inject starts an injection. It panics if its Path is not a regular expression.
+// Of several that match a request, the one injected first acts.
 func (r *Registry) Inject(i Injection) *Injected {
-	in := &Injected{registry: r, Injection: i, path: regexp.MustCompile(i.Path)}
+	in := &Injected{Injection: i, path: regexp.MustCompile(i.Path)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.injections = append(r.injections, in)
 	return in
 }
 
-// Heal ends all injections, and their after-effects.
+// Heal ends all injections and their effects.
 func (r *Registry) Heal() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.injections = nil
 	r.shadows = map[string]*shadow{}
-}
-
-// Remove ends this injection.
-func (in *Injected) Remove() {
-	in.registry.mu.Lock()
-	defer in.registry.mu.Unlock()
-	in.registry.injections = slices.DeleteFunc(in.registry.injections, func(o *Injected) bool { return o == in })
 }
 
 // Hits returns how many requests were hit.
@@ -160,7 +152,7 @@ func Truncate() Action {
 	}
 }
 
-// WrongDigest tells another digest in the header than that of the content. An
+// WrongDigest sends another digest in the header than that of the content. An
 // answer without the header is sent as it is.
 func WrongDigest() Action {
 	return func(x *Exchange) {
@@ -208,8 +200,7 @@ type shadow struct {
 }
 
 // Lag serves a PUT or DELETE of a manifest, but lets reads by the same path see
-// what was there before, for so long and for at most so many reads; 0 sets no
-// limit. Other requests are served.
+// what was there before, for at most d and that many reads; 0 sets no limit. Other requests are served.
 func Lag(d time.Duration, reads int) Action {
 	return func(x *Exchange) {
 		path := x.Request.URL.Path

@@ -54,7 +54,7 @@ func newID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// fail sends the product's error for what its database did not do.
+// fail sends the product's error for a failed database operation.
 func fail(w http.ResponseWriter, what string) {
 	answer(w, http.StatusInternalServerError, map[string]any{"error": "failed to " + what})
 }
@@ -65,7 +65,7 @@ func elem(r *http.Request, i int) string {
 }
 
 // ownWorkspace returns the workspace that the route names; ok is false, and
-// the request answered, where there is no such one.
+// the request answered, if it does not exist.
 func (t *Tenant) ownWorkspace(w http.ResponseWriter, r *http.Request) (id string, ok bool) {
 	if !below(r.URL.Path, "/workspaces") {
 		return "", true
@@ -200,7 +200,7 @@ func (t *Tenant) listEvents(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, events)
 }
 
-// event notes what happened to a workspace; t.mu is held.
+// event records what happened to a workspace; t.mu is held.
 func (t *Tenant) event(kind, workspace string) {
 	t.store.events = append(t.store.events, map[string]any{
 		"id": newID(), "event_type": kind, "workspace_id": workspace,

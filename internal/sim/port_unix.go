@@ -5,8 +5,8 @@ package sim
 import "golang.org/x/sys/unix"
 
 // reservePort binds a socket to the port without listening on it, so that
-// connections are refused and nobody else is given the port. It does its best:
-// without a reservation all works, but for the second.
+// connections are refused and no other process gets the port. Errors are ignored:
+// without a reservation only the second is lost.
 func reservePort(port int) (free func()) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 )
 
 // The labels of an image's config. The first two are those of the OCI image
-// specification; the others are the simulator's: what the build tells as its
+// specification; the others are the simulator's: what the build reports as its
 // commit, and how it misbehaves.
 const (
 	LabelRevision = "org.opencontainers.image.revision"
@@ -34,7 +34,7 @@ type Build struct {
 	Images  []string  // repositories without a host: "org/platform"
 	Tag     string    // for example "staging-4c1d56e"; several may be given, separated by commas
 	Created time.Time // zero: none
-	// Stamp is what a tenant that runs this build tells as its commit; empty:
+	// Stamp is what a tenant that runs this build reports as its commit; empty:
 	// SHA. See [TenantConfig.SHA] for what else it may be.
 	Stamp  string
 	Faults []Fault // how a tenant that runs this build misbehaves

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// RegistryConfig says what kind of registry to simulate. Its zero value is
+// RegistryConfig describes the registry to simulate. Its zero value is
 // go-containerregistry's own: open to everybody, without the referrers API, and
 // storing every manifest whatever it names.
 type RegistryConfig struct {

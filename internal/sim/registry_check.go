@@ -25,8 +25,8 @@ type content struct {
 	Subject      *v1.Descriptor  `json:"subject"`
 }
 
-// HasSubject reports whether a manifest is an artifact attached to another one.
-func HasSubject(manifest []byte) bool {
+// hasSubject reports whether a manifest is an artifact attached to another one.
+func hasSubject(manifest []byte) bool {
 	var c content
 	return json.Unmarshal(manifest, &c) == nil && c.Subject != nil
 }
@@ -43,7 +43,7 @@ func (r *Registry) check(req *http.Request, body []byte) *Answer {
 	if req.Method != http.MethodPut || kind != "manifests" {
 		return nil
 	}
-	if r.cfg.NoArtifacts && HasSubject(body) {
+	if r.cfg.NoArtifacts && hasSubject(body) {
 		return registryError(http.StatusBadRequest, "MANIFEST_INVALID", "manifests with a subject are not supported")
 	}
 	if r.cfg.CheckBlobs {
@@ -53,7 +53,7 @@ func (r *Registry) check(req *http.Request, body []byte) *Answer {
 }
 
 // checkManifest refuses a manifest that is not JSON, that is not what its
-// digest says, or that names what the repository doesn't have.
+// digest says, or that refers to what the repository doesn't have.
 func (r *Registry) checkManifest(repository, reference string, body []byte) *Answer {
 	var c content
 	if err := json.Unmarshal(body, &c); err != nil {
@@ -80,7 +80,7 @@ func (r *Registry) checkManifest(repository, reference string, body []byte) *Ans
 }
 
 // conform makes the answers about referrers those of the specification:
-// go-containerregistry's registry tells the config's media type as every
+// go-containerregistry's registry gives the config's media type as every
 // artifact's type, in no order, filters nothing and doesn't set OCI-Subject.
 func (r *Registry) conform(req *http.Request, body []byte, a *Answer) {
 	repository, kind, _, ok := splitPath(req.URL.Path)

@@ -33,7 +33,7 @@ func (r Request) Again() func(req *http.Request, nth int) bool {
 }
 
 // volatile matches what differs between two runs of the same work: digests of
-// what holds a time, ids of uploads.
+// content with a time in it, ids of uploads.
 var volatile = regexp.MustCompile(`sha256:[0-9a-f]{64}|/uploads/[^/]+$`)
 
 // requestKey returns the Key of a request.
@@ -53,7 +53,7 @@ type requestLog struct {
 	seen    map[string]int
 }
 
-// begin notes a request; its status comes with end.
+// begin records a request; its status comes with end.
 func (l *requestLog) begin(r *http.Request, user string) *Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,7 +88,7 @@ func (r *Registry) Requests() []Request {
 	return out
 }
 
-// ResetLog forgets the requests and counts anew, those of [Request.Nth] and of
+// ResetLog forgets the requests and resets the counts, those of [Request.Nth] and of
 // [Registry.TokenHandshakes] included.
 func (r *Registry) ResetLog() {
 	r.log.mu.Lock()
@@ -108,13 +108,13 @@ func (r *Registry) Count(methods ...string) int {
 	return n
 }
 
-// A loggingWriter notes the status that is sent.
+// A loggingWriter records the status that is sent.
 type loggingWriter struct {
 	http.ResponseWriter
 	status int
 }
 
-// WriteHeader notes the first status.
+// WriteHeader records the first status.
 func (w *loggingWriter) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
@@ -122,7 +122,7 @@ func (w *loggingWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Write notes the status that a body without one implies.
+// Write records the status that a body without one implies.
 func (w *loggingWriter) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK

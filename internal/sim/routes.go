@@ -15,7 +15,7 @@ import (
 // orgHeader names the organization that a request is for.
 const orgHeader = "X-Molecule-Org-Id"
 
-// A bearer says whose token a request carries.
+// A bearer is whose token a request carries.
 type bearer int
 
 const (
@@ -48,7 +48,7 @@ func exempt(path string) bool {
 }
 
 // ServeHTTP answers as the product's server does: front end and faults of the
-// way first, then org guard, admin authentication and the route.
+// connection first, then org guard, admin authentication and the route.
 func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
@@ -92,7 +92,7 @@ func (t *Tenant) route(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// open serves what needs neither org nor token.
+// open serves the routes that need neither org nor token.
 func (t *Tenant) open(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method != http.MethodGet {
 		return false
@@ -115,8 +115,8 @@ func (t *Tenant) open(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// buildinfo tells the commit; it reports false where the build is too old to
-// have the route.
+// buildinfo reports the commit; it returns false if the build is too old to have
+// the route.
 func (t *Tenant) buildinfo(w http.ResponseWriter, r *http.Request) bool {
 	sha := t.SHA()
 	switch {
@@ -216,7 +216,7 @@ func (t *Tenant) broke(f Fault, r *http.Request) bool {
 	return ok
 }
 
-// liveness tells when each subsystem was last alive.
+// liveness reports when each subsystem was last alive.
 func (t *Tenant) liveness(w http.ResponseWriter, r *http.Request) {
 	scheduler := map[string]any{
 		"last_tick_at": time.Now().UTC().Add(-3 * time.Second).Format(time.RFC3339Nano),
@@ -234,8 +234,8 @@ func (t *Tenant) liveness(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// unknown answers a route that there is not: as gin does, or, where a web front
-// end is in the way, with a page that echoes the URL.
+// unknown answers a route that does not exist: as gin does, or, with a web front
+// end, with a page that echoes the URL.
 func (t *Tenant) unknown(w http.ResponseWriter, r *http.Request) {
 	if t.cfg.Web {
 		page(w, http.StatusNotFound, notFoundPage(r))

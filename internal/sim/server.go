@@ -101,8 +101,8 @@ func (s *server) listen() error {
 	return nil
 }
 
-// refuse stops listening, so that new connections are refused, and resets those
-// that stand.
+// refuse stops listening, so that new connections are refused, and resets the
+// open ones.
 func (s *server) refuse() {
 	s.mu.Lock()
 	ln := s.ln

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// OldBuild is what, given as a commit, stands for a build from before /buildinfo: the
-// route does not exist.
+// OldBuild as a commit means a build from before /buildinfo: the route
+// does not exist.
 const OldBuild = "old build"
 
-// Memories says which generation of memory routes a tenant has.
+// Memories is which generation of memory routes a tenant has.
 type Memories int
 
 // The generations of memory routes.
@@ -27,15 +27,15 @@ const (
 	PerWorkspaceRoutes          // POST and GET /workspaces/:id/memories?q=, the server of April 2026
 )
 
-// TenantConfig says what a tenant is. The zero value is a healthy tenant over
+// TenantConfig describes a tenant. The zero value is a healthy tenant over
 // plain HTTP whose build has no stamp.
 type TenantConfig struct {
 	Name  string // "tenant" if empty
 	Token string // the admin token; "sim-admin-token-of-<name>" if empty
 	OrgID string // "sim-org-of-<name>" if empty
 	NoOrg bool   // no org id is configured, so that the org guard is off
-	// SHA is the commit that the tenant tells at first, in any form: whole,
-	// short, nonsense. Empty: a build without the stamp, which says "dev".
+	// SHA is the commit that the tenant reports at first, in any form: full,
+	// short, invalid. Empty: a build without the stamp, which reports "dev".
 	// [OldBuild]: there is no /buildinfo. With Follow it may stay empty.
 	SHA      string
 	Memories Memories
@@ -61,7 +61,7 @@ type TenantRequest struct {
 	Time   time.Time
 }
 
-// Counts are what stands in a tenant's storage.
+// Counts are what a tenant has stored.
 type Counts struct{ Memories, Workspaces int }
 
 // A Tenant is one simulated deployment of the product. It is an
@@ -74,8 +74,6 @@ type Tenant struct {
 	reaching sync.Mutex // held while the port is opened or closed
 
 	requests atomic.Int64
-	active   atomic.Int64
-	peak     atomic.Int64
 	faulty   atomic.Bool // some fault is on
 
 	mu         sync.Mutex
@@ -154,7 +152,7 @@ func (t *Tenant) URL() string {
 	return t.server.url()
 }
 
-// SHA returns the commit that the tenant tells now; see [TenantConfig.SHA].
+// SHA returns the commit that the tenant reports now; see [TenantConfig.SHA].
 func (t *Tenant) SHA() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -175,7 +173,7 @@ func (t *Tenant) Roll(sha string, faults ...Fault) {
 	t.changed = make(chan struct{})
 }
 
-// WaitFor waits until the tenant tells the commit, and can be reached if its
+// WaitFor waits until the tenant reports the commit, and can be reached if its
 // faults let it. Its error is that of ctx.
 func (t *Tenant) WaitFor(ctx context.Context, sha string) error {
 	for {
@@ -188,7 +186,7 @@ func (t *Tenant) WaitFor(ctx context.Context, sha string) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("sim: %s tells %q, not %q: %w", t.cfg.Name, now, sha, context.Cause(ctx))
+			return fmt.Errorf("sim: %s reports %q, not %q: %w", t.cfg.Name, now, sha, context.Cause(ctx))
 		}
 	}
 }
@@ -200,12 +198,12 @@ func (t *Tenant) Break(faults ...Fault) {
 	}
 }
 
-// BreakWith switches a fault on, bounded as p says. It panics on an unknown
+// BreakWith switches a fault on, limited by p. It panics on an unknown
 // fault.
 func (t *Tenant) BreakWith(f Fault, p Params) {
 	spec, ok := f.spec()
 	if !ok {
-		panic(fmt.Sprintf("sim: no fault is called %q", f))
+		panic(fmt.Sprintf("sim: unknown fault %q", f))
 	}
 	t.mu.Lock()
 	if t.broken == nil {
@@ -256,7 +254,7 @@ func (t *Tenant) params(f Fault) (Params, bool) {
 }
 
 // spent counts a request on a route against a fault's limit and reports whether
-// the fault has done its part there. A negative limit is none.
+// the limit is exceeded there. A negative limit is none.
 func (t *Tenant) spent(f Fault, limit int, route string) bool {
 	if limit < 0 {
 		return false
@@ -305,16 +303,12 @@ func (t *Tenant) Requests() []TenantRequest {
 	return out
 }
 
-// ResetLog forgets the requests and the peak.
+// ResetLog forgets the requests.
 func (t *Tenant) ResetLog() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.log = nil
-	t.peak.Store(0)
 }
-
-// Peak returns how many requests were being answered at the same time at most.
-func (t *Tenant) Peak() int { return int(t.peak.Load()) }
 
 // Connections returns how many connections were opened to the tenant's server.
 func (t *Tenant) Connections() int {
@@ -324,23 +318,16 @@ func (t *Tenant) Connections() int {
 	return int(t.server.opened.Load())
 }
 
-// Left returns what stands in the tenant's storage: what a suite has not
-// cleaned up.
+// Left returns what the tenant has stored: what a suite has not cleaned up.
 func (t *Tenant) Left() Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return Counts{Memories: len(t.store.memories), Workspaces: len(t.store.workspaces)}
 }
 
-// begin notes a request.
+// begin records a request.
 func (t *Tenant) begin(r *http.Request) *TenantRequest {
 	t.requests.Add(1)
-	for now := t.active.Add(1); ; {
-		peak := t.peak.Load()
-		if now <= peak || t.peak.CompareAndSwap(peak, now) {
-			break
-		}
-	}
 	if t.cfg.NoLog {
 		return nil
 	}
@@ -354,9 +341,8 @@ func (t *Tenant) begin(r *http.Request) *TenantRequest {
 	return e
 }
 
-// end notes how a request was answered.
+// end records how a request was answered.
 func (t *Tenant) end(e *TenantRequest, status int) {
-	t.active.Add(-1)
 	if e == nil {
 		return
 	}

@@ -8,8 +8,7 @@
 // Contenders run in turn within one run, so that what a busy machine does to
 // one it does to the other; what counts are ratios of medians and how far the
 // rounds scatter. Absolute times are for orientation. Nothing here fails because
-// of a time. What doesn't depend on the machine (allocations, requests) is held
-// by the tests of this package against recorded ceilings.
+// of a time.
 //
 // It needs Go, bash and curl; crane and regctl are built from the module proxy,
 // skopeo is used where it is installed. All servers are simulated, bind to

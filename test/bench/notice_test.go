@@ -6,13 +6,12 @@ import (
 	"time"
 )
 
-// TestNoticedWithinAnInterval holds what docs/performance.md shows as a
-// distribution, on a clock that nothing disturbs: a tenant that turns current is
-// noticed within one interval and an answer, and a fleet isn't asked in lockstep.
+// TestNoticedWithinAnInterval: a tenant that turns current is noticed within one
+// interval and an answer, and a fleet isn't asked in lockstep.
 func TestNoticedWithinAnInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const tenants, interval = 500, 2 * time.Second
-		delays, polls, peak, err := notice(t.Context(), tenants, 30*time.Second, interval)
+		delays, _, peak, err := notice(t.Context(), tenants, 30*time.Second, interval)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -21,11 +20,6 @@ func TestNoticedWithinAnInterval(t *testing.T) {
 		}
 		if peak > tenants/4 {
 			t.Errorf("%d of %d tenants were asked in the same %v: in lockstep", peak, tenants, slot)
-		}
-		// Turned half-way on average, so some 10 polls each; half an interval is the
-		// shortest pause.
-		if most := tenants * int(30*time.Second/(interval/2)); polls > most {
-			t.Errorf("%d polls, want at most %d", polls, most)
 		}
 	})
 }

@@ -108,7 +108,7 @@ const preface = `# Performance
 
 Written by ` + "`go run ./test/bench`" + `, which anyone can run; ` + "`-parts`" + ` measures some parts anew, ` + "`-short`" + ` runs each once and writes nothing. Everything is measured against simulated tenants and registries on loopback, in a process of their own, that answer after a given time. That time is all the distance there is: setting up a connection costs no round trip here, which favours the incumbent, who sets up one for each request.
 
-Contenders run in turn, and the medians of all rounds are compared; ranges in parentheses are from the least to the greatest. Absolute times are for orientation. What doesn't depend on the machine, allocations and requests, is held by ` + "`go test ./test/bench`" + ` against recorded ceilings.
+Contenders run in turn, and the medians of all rounds are compared; ranges in parentheses are from the least to the greatest. Absolute times are for orientation.
 
 `
 

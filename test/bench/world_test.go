@@ -113,7 +113,7 @@ func aReport(n int) *gate.Report {
 	at := time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC)
 	r := &gate.Report{
 		Schema: gate.Schema, Mode: "verify", SHA: candidate, Verdict: gate.Red, Exit: 1,
-		Reason: "canary-00001: liveness: status == 200 does not hold", Started: at, Finished: at.Add(time.Minute), Ran: true,
+		Reason: "canary-00001: liveness: expected status == 200, got 502", Started: at, Finished: at.Add(time.Minute), Ran: true,
 		Images: []gate.Image{{Image: "registry.example.com/team/app", Source: "staging-4c1d56e", Digest: "sha256:" + strings.Repeat("ab", 32), Target: "latest", State: "unchanged"}},
 		Suite:  &gate.Suite{Name: "canary", Hash: "sha256:" + strings.Repeat("cd", 32), Checks: 15, Rounds: 1},
 	}

@@ -5,7 +5,6 @@ package e2e
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -71,15 +70,5 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("exit %d\n%s", got.exit, got.all())
 		}
 		lacks(t, "its output", got.all(), tenant.Token())
-	})
-	t.Run("starts fast", func(t *testing.T) {
-		var took []time.Duration
-		for range 15 {
-			start := time.Now()
-			try(t, nil, gate, "--version")
-			took = append(took, time.Since(start))
-		}
-		slices.Sort(took)
-		t.Logf("--version: median %s, best %s", took[len(took)/2], took[0])
 	})
 }

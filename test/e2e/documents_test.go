@@ -14,7 +14,7 @@ import (
 )
 
 // fence returns the one fenced block of a document that is in a language and
-// holds a text.
+// contains a text.
 func fence(t *testing.T, document, language, text string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(root, document))
@@ -68,7 +68,7 @@ func noAction(t *testing.T) string {
 	return dir
 }
 
-// TestDebuggingDocument runs what docs/debugging.md tells people to type.
+// TestDebuggingDocument runs the commands of docs/debugging.md.
 func TestDebuggingDocument(t *testing.T) {
 	w := newWorld(t)
 	good := w.publish(t, sim.Build{SHA: shaGood, Created: released.Add(time.Hour)}, "canary")
@@ -103,7 +103,7 @@ func TestDebuggingDocument(t *testing.T) {
 		c, home := newCheckout(t), t.TempDir()
 		files := example.Replace(fence(t, "docs/debugging.md", "sh", "cat > .vars"))
 		command := example.Replace(fence(t, "docs/debugging.md", "sh", "act workflow_dispatch"))
-		// What the list below the command says for a machine without network.
+		// As the list below the command advises for a machine without network.
 		command = strings.TrimSpace(command) + " --pull=false -P ubuntu-latest=" + jobImage + " --action-offline-mode --no-cache-server --rm"
 		got := shell(t, c.dir, files+command, "HOME="+home, "XDG_CACHE_HOME="+home, "XDG_CONFIG_HOME="+home, "GOCACHE="+goEnv(t, "GOCACHE"), "GOPATH="+goEnv(t, "GOPATH"))
 		if got.exit != 0 {

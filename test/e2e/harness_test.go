@@ -161,7 +161,7 @@ func lacks(t *testing.T, where, text string, unwanted ...string) {
 	for _, u := range unwanted {
 		if i := strings.Index(text, u); i >= 0 {
 			line := text[strings.LastIndexByte(text[:i], '\n')+1 : i]
-			t.Errorf("%s holds what it must not hold, after %q", where, line)
+			t.Errorf("%s contains a secret or another forbidden text, after %q", where, line)
 		}
 	}
 }

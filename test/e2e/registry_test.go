@@ -58,7 +58,7 @@ func startOpenRegistry(t *testing.T) *registry {
 	return r
 }
 
-// start runs the process and waits until it tells its port.
+// start runs the process and waits until it reports its port.
 func (r *registry) start(t *testing.T, more string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -95,7 +95,7 @@ func TestRelease(t *testing.T) {
 	})
 }
 
-// checkIndex sees that an index holds one image for each platform, stamped
+// checkIndex checks that an index has one image for each platform, stamped
 // with version and revision, with a binary made for it.
 func checkIndex(t *testing.T, ref, revision string) {
 	t.Helper()

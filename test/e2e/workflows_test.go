@@ -129,12 +129,12 @@ func TestUnconfigured(t *testing.T) {
 	delete(j.vars, "CANARY_TENANT_URLS")
 	delete(j.vars, "CANARY_ORG_IDS")
 	delete(j.secrets, "CANARY_ADMIN_TOKENS")
-	t.Run("fails unless told otherwise", func(t *testing.T) {
+	t.Run("fails by default", func(t *testing.T) {
 		r := c.act(t, j)
 		contains(t, "the job's output", r.all(), "exit with `FAILURE`: 2")
 		w.wantTags(t, "latest", old)
 	})
-	t.Run("skips aloud", func(t *testing.T) {
+	t.Run("skips with a warning", func(t *testing.T) {
 		j.vars["CANARY_UNCONFIGURED"] = "skip"
 		r := c.act(t, j)
 		if r.exit != 0 {
@@ -180,7 +180,7 @@ func TestRollback(t *testing.T) {
 		contains(t, "the issue", string(issue), "Post-mortem", shaNext[:7], shaGood[:7], "orders fail since")
 		w.wantNoSecret(t, c, r)
 	})
-	t.Run("what was left is not promoted again by itself", func(t *testing.T) {
+	t.Run("the replaced commit is not promoted again without force", func(t *testing.T) {
 		r := c.act(t, w.in(afterPublish(shaNext, "success")))
 		contains(t, "the job's output", r.all(), "verdict=refused promoted=false")
 		w.wantTags(t, "latest", good)

@@ -86,7 +86,7 @@ func (w *world) secrets() map[string]string {
 	}
 }
 
-// secretTexts are what must appear nowhere.
+// secretTexts must not appear in any output.
 func (w *world) secretTexts(c *checkout) []string {
 	all := []string{w.password}
 	if c != nil {
@@ -130,7 +130,7 @@ func (w *world) wantTags(t *testing.T, tag string, want map[string]string) {
 	t.Helper()
 	for _, path := range imagePaths {
 		if got := w.digest(t, path, tag); got != want[path] {
-			t.Errorf("crane says that %s:%s is %s, want %s", path, tag, got, want[path])
+			t.Errorf("crane: %s:%s is %s, want %s", path, tag, got, want[path])
 		}
 	}
 }
