@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
@@ -87,23 +87,23 @@ func BenchmarkSanitise(b *testing.B) {
 // renderings are all forms of a report.
 var renderings = []struct {
 	name   string
-	render func(*gate.Report) error
+	render func(*report.Report) error
 }{
-	{"markdown", func(r *gate.Report) error { _ = summary.Markdown(r); return nil }},
-	{"text", func(r *gate.Report) error { _ = summary.Text(r, true, 120); return nil }},
-	{"html", func(r *gate.Report) error { return summary.HTML(io.Discard, r) }},
-	{"junit", func(r *gate.Report) error { return summary.JUnit(io.Discard, r) }},
-	{"json", func(r *gate.Report) error { return summary.JSON(io.Discard, r) }},
+	{"markdown", func(r *report.Report) error { _ = summary.Markdown(r); return nil }},
+	{"text", func(r *report.Report) error { _ = summary.Text(r, true, 120); return nil }},
+	{"html", func(r *report.Report) error { return summary.HTML(io.Discard, r) }},
+	{"junit", func(r *report.Report) error { return summary.JUnit(io.Discard, r) }},
+	{"json", func(r *report.Report) error { return summary.JSON(io.Discard, r) }},
 }
 
 func BenchmarkReport(b *testing.B) {
 	for _, tenants := range []int{3, 1000} {
-		report := aReport(tenants)
+		r := aReport(tenants)
 		for _, form := range renderings {
 			b.Run(fmt.Sprintf("%s/%d_tenants", form.name, tenants), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					if err := form.render(report); err != nil {
+					if err := form.render(r); err != nil {
 						b.Fatal(err)
 					}
 				}

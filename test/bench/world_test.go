@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
@@ -97,36 +97,36 @@ func sixChecks(tb testing.TB) *smoke.Suite {
 }
 
 // passed fails the test unless every check of every tenant passed.
-func passed(tb testing.TB, results []smoke.TenantResult) {
+func passed(tb testing.TB, results []report.Tenant) {
 	tb.Helper()
 	for _, t := range results {
 		for _, c := range t.Checks {
-			if c.Result != smoke.Passed {
-				tb.Fatalf("%s: %s: %s: %s", t.Tenant.Name, c.Name, c.Result, c.Detail)
+			if c.Result != report.Passed {
+				tb.Fatalf("%s: %s: %s: %s", t.Name, c.Name, c.Result, c.Detail)
 			}
 		}
 	}
 }
 
 // aReport is the report of a run on n tenants of which one is red.
-func aReport(n int) *gate.Report {
+func aReport(n int) *report.Report {
 	at := time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC)
-	r := &gate.Report{
-		Schema: gate.Schema, Mode: "verify", SHA: candidate, Verdict: gate.Red, Exit: 1,
+	r := &report.Report{
+		Schema: report.Schema, Mode: report.ModeVerify, SHA: candidate, Verdict: report.Red, Exit: 1,
 		Reason: "canary-00001: liveness: expected status == 200, got 502", Started: at, Finished: at.Add(time.Minute), Ran: true,
-		Images: []gate.Image{{Image: "registry.example.com/team/app", Source: "staging-4c1d56e", Digest: "sha256:" + strings.Repeat("ab", 32), Target: "latest", State: "unchanged"}},
-		Suite:  &gate.Suite{Name: "canary", Hash: "sha256:" + strings.Repeat("cd", 32), Checks: 15, Rounds: 1},
+		Images: []report.Image{{Image: "registry.example.com/team/app", Source: "staging-4c1d56e", Digest: "sha256:" + strings.Repeat("ab", 32), Target: "latest"}},
+		Suite:  &report.Suite{Name: "canary", Hash: "sha256:" + strings.Repeat("cd", 32), Checks: 15, Rounds: 1},
 	}
 	for i := range n {
-		t := gate.Tenant{
+		t := report.Tenant{
 			Name: fmt.Sprintf("canary-%05d", i+1), URL: fmt.Sprintf("https://canary-%05d.example.com", i+1),
-			Rollout: &gate.Rollout{State: "current", Version: candidate, WaitedMS: 41000, Polls: 7},
-			After:   &gate.Rollout{State: "current", Version: candidate, Polls: 1},
+			Rollout: &report.Rollout{State: report.Current, Version: candidate, Waited: report.Millis(41 * time.Second), Polls: 7},
+			After:   &report.Rollout{State: report.Current, Version: candidate, Polls: 1},
 		}
 		for c := range 15 {
-			check := gate.Check{Name: fmt.Sprintf("check %d", c+1), Result: "pass", Attempts: 1, Started: at, DurationMS: 52}
+			check := report.CheckResult{Name: fmt.Sprintf("check %d", c+1), Result: report.Passed, Attempts: 1, Started: at, Duration: report.Millis(52 * time.Millisecond)}
 			if i == 0 && c == 0 {
-				check.Result, check.Expected, check.Got = "fail", "status == 200", strings.Repeat("<b>502</b> | ", 25)
+				check.Result, check.Expected, check.Got = report.Failed, "status == 200", strings.Repeat("<b>502</b> | ", 25)
 				check.Detail, check.Reproduce = "GET /admin/liveness answered 502", "curl -H 'Authorization: Bearer '$TOKEN https://canary-00001.example.com/admin/liveness"
 			}
 			t.Checks = append(t.Checks, check)
