@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
-	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 	"git.moleculesai.app/molecule-ai/canary-verify/summary"

@@ -52,7 +52,7 @@ func TestSoakHoldsItsMemory(t *testing.T) {
 		passed(t, results)
 		for _, r := range results {
 			if rounds := r.Checks[0].Rounds; rounds < 28 {
-				t.Fatalf("%s: %d rounds in half an hour, want about 30", r.Tenant.Name, rounds)
+				t.Fatalf("%s: %d rounds in half an hour, want about 30", r.Name, rounds)
 			}
 		}
 		const perCheck = 512 * 8

@@ -114,7 +114,7 @@ func aReport(n int) *report.Report {
 	r := &report.Report{
 		Schema: report.Schema, Mode: report.ModeVerify, SHA: candidate, Verdict: report.Red, Exit: 1,
 		Reason: "canary-00001: liveness: expected status == 200, got 502", Started: at, Finished: at.Add(time.Minute), Ran: true,
-		Images: []report.Image{{Image: "registry.example.com/team/app", Source: "staging-4c1d56e", Digest: "sha256:" + strings.Repeat("ab", 32), Target: "latest"}},
+		Images: []report.Image{{Image: "registry.example.com/team/app", Source: "staging-4c1d56e", Digest: report.Digest("sha256:" + strings.Repeat("ab", 32)), Target: "latest"}},
 		Suite:  &report.Suite{Name: "canary", Hash: "sha256:" + strings.Repeat("cd", 32), Checks: 15, Rounds: 1},
 	}
 	for i := range n {
