@@ -18,7 +18,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // defaultBranch is the branch of the event payloads.
@@ -143,11 +143,11 @@ func writeFile(t *testing.T, dir, name string, data []byte) string {
 }
 
 // report reads the report that the last job wrote.
-func (c *checkout) report(t *testing.T) gate.Report {
+func (c *checkout) report(t *testing.T) report.Report {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(c.dir, "canary-report", "report.json"))
 	check(t, err)
-	var r gate.Report
+	var r report.Report
 	check(t, json.Unmarshal(data, &r))
 	return r
 }

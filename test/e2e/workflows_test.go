@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/gate"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
 )
 
@@ -36,9 +36,9 @@ func TestGreenAfterPublish(t *testing.T) {
 	w.wantTags(t, "latest", good)
 	w.wantTags(t, "canary", good)
 	w.wantNoSecret(t, c, r)
-	report := c.report(t)
-	if report.SHA != shaGood || !report.Promoted || !report.IdentityProven || len(report.Tenants) != 3 {
-		t.Errorf("report: sha %s, promoted %t, identity proven %t, %d tenants", report.SHA, report.Promoted, report.IdentityProven, len(report.Tenants))
+	got := c.report(t)
+	if string(got.SHA) != shaGood || !got.Promoted || !got.IdentityProven || len(got.Tenants) != 3 {
+		t.Errorf("report: sha %s, promoted %t, identity proven %t, %d tenants", got.SHA, got.Promoted, got.IdentityProven, len(got.Tenants))
 	}
 	if got := c.forge.lastState(shaGood); got != "success" {
 		t.Errorf("commit status is %q, want success", got)
@@ -230,9 +230,9 @@ func TestCancelWhileWaiting(t *testing.T) {
 		t.Errorf("the job ended %s after it was cancelled", took)
 	}
 	contains(t, "the job's output", r.all(), "exit with `FAILURE`: 3", "verdict=inconclusive promoted=false", "Summary - ")
-	report := c.report(t)
-	if report.Verdict != gate.Inconclusive || report.Finished.Sub(cancelled) > 7500*time.Millisecond {
-		t.Errorf("report: %s, %s after the signal; a runner kills after 7.5 s", report.Verdict, report.Finished.Sub(cancelled))
+	got := c.report(t)
+	if got.Verdict != report.Inconclusive || got.Finished.Sub(cancelled) > 7500*time.Millisecond {
+		t.Errorf("report: %s, %s after the signal; a runner kills after 7.5 s", got.Verdict, got.Finished.Sub(cancelled))
 	}
 	w.wantTags(t, "latest", old)
 	w.wantTags(t, "canary", old)
