@@ -50,8 +50,8 @@ type watcher struct {
 }
 
 func (w *watcher) Phase(name report.PhaseName) { w.phases = append(w.phases, string(name)) }
-func (w *watcher) Log(line string) { w.logs = append(w.logs, line) }
-func (w *watcher) Draft(r *report.Report) { w.drafts = append(w.drafts, r) }
+func (w *watcher) Log(line string)             { w.logs = append(w.logs, line) }
+func (w *watcher) Draft(r *report.Report)      { w.drafts = append(w.drafts, r) }
 
 func (w *watcher) count(part string) int {
 	n := 0
@@ -72,9 +72,9 @@ func plan(t *testing.T, w Observer, sha func() string) Plan {
 	}
 	return Plan{
 		Mode: report.ModeSmoke, SHA: wanted,
-		Tenants:     []fleet.Tenant{{Name: "canary-a", URL: "https://canary-a.example", Token: secret.New("token-of-canary-a"), OrgID: "org"}},
-		Fleet:       fleet.Config{Transport: product{sha}},
-		Suite: suite, Observer: w,
+		Tenants: []fleet.Tenant{{Name: "canary-a", URL: "https://canary-a.example", Token: secret.New("token-of-canary-a"), OrgID: "org"}},
+		Fleet:   fleet.Config{Transport: product{sha}},
+		Suite:   suite, Observer: w,
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 const (
