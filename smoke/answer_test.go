@@ -25,7 +25,7 @@ func evaluate(t testing.TB, text string, response *fleet.Response) (bool, error)
 	if len(errs) > 0 {
 		t.Fatalf("%s: %v", text, errs)
 	}
-	return expr.NewEvaluation(t.Context(), &answer{response: response}).True(x)
+	return expr.NewEvaluation(&answer{response: response}).Within(t.Context()).True(x)
 }
 
 func TestNamesOfAnAnswer(t *testing.T) {

@@ -173,7 +173,7 @@ func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
 // to know what was created.
 func (x *execution) evaluate(ctx context.Context, st *step, request fleet.Request, response *fleet.Response) {
 	a := &answer{response: response, values: x.values}
-	e := expr.NewEvaluation(ctx, a)
+	e := expr.NewEvaluation(a).Within(ctx)
 	if st.expect != nil {
 		if clause, err := e.Unmet(st.expect); clause != nil {
 			x.unmet(ctx, st, request, a, unmet{clause: clause, err: err})

@@ -35,7 +35,7 @@ func BenchmarkAnswer(b *testing.B) {
 			response := jsonResponse(h.body)
 			b.SetBytes(int64(len(h.body)))
 			for b.Loop() {
-				if clause, err := expr.NewEvaluation(b.Context(), &answer{response: response}).Unmet(x); clause != nil {
+				if clause, err := expr.NewEvaluation(&answer{response: response}).Within(b.Context()).Unmet(x); clause != nil {
 					b.Fatal(clause, err)
 				}
 			}

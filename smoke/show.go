@@ -44,7 +44,7 @@ func (c cleaner) line(text string, limit int) string {
 // values shows the values behind a clause, besides those that are shown anyway.
 func (c cleaner) values(ctx context.Context, clause *expr.Expr, a *answer) []string {
 	// The budget is a new one: the clause may have used up the other.
-	e := expr.NewEvaluation(context.WithoutCancel(ctx), a)
+	e := expr.NewEvaluation(a)
 	var shown []string
 	for _, part := range clause.Values() {
 		if v, err := e.Value(part); err == nil && len(shown) < maxValues {

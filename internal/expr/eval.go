@@ -41,15 +41,19 @@ type Env interface {
 // An Evaluation gives expressions their values over one Env, all of them within
 // one budget. It is not safe for concurrent use.
 type Evaluation struct {
-	ctx      context.Context
+	ctx      context.Context // nil: the budget alone ends it
 	env      Env
 	steps    int
 	elements []any // what # stands for, innermost last
 }
 
-// NewEvaluation returns an evaluation whose budget is whole. It ends with ctx.
-func NewEvaluation(ctx context.Context, env Env) *Evaluation {
-	return &Evaluation{ctx: ctx, env: env}
+// NewEvaluation returns an evaluation whose budget is whole.
+func NewEvaluation(env Env) *Evaluation { return &Evaluation{env: env} }
+
+// Within makes the evaluation end with ctx, too.
+func (e *Evaluation) Within(ctx context.Context) *Evaluation {
+	e.ctx = ctx
+	return e
 }
 
 // Value evaluates an expression. The error is a [*LimitError], one of the Env, or
@@ -93,7 +97,7 @@ func (e *Evaluation) spend(n int) error {
 	if e.steps > maxSteps {
 		return &LimitError{Reason: "evaluating the expectation on this answer takes too many steps", Hint: "ask for less at a time, or write a simpler expectation"}
 	}
-	if before/checkEvery != e.steps/checkEvery && e.ctx.Err() != nil {
+	if before/checkEvery != e.steps/checkEvery && e.ctx != nil && e.ctx.Err() != nil {
 		return &LimitError{Reason: "stopped: " + context.Cause(e.ctx).Error()}
 	}
 	return nil

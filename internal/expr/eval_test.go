@@ -60,7 +60,7 @@ func condition(t testing.TB, text string, saved ...string) *Expr {
 func evaluate(t testing.TB, text string, a answer) (bool, error) {
 	t.Helper()
 	x := condition(t, text, slices.Collect(maps.Keys(a))...)
-	return NewEvaluation(t.Context(), a).True(x)
+	return NewEvaluation(a).Within(t.Context()).True(x)
 }
 
 // A condition that is met, one that is not, and one that can't be decided, which
@@ -255,7 +255,7 @@ func TestEvaluationIsBounded(t *testing.T) {
 func TestEvaluationEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	e := NewEvaluation(ctx, jsonAnswer(t, `[`+strings.Repeat("1,", 5000)+`1]`, nil))
+	e := NewEvaluation(jsonAnswer(t, `[`+strings.Repeat("1,", 5000)+`1]`, nil)).Within(ctx)
 	if _, err := e.True(condition(t, `all(json, all(json, # == 1))`)); err == nil || e.steps > 2*checkEvery {
 		t.Errorf("%v after %d steps", err, e.steps)
 	}
@@ -292,7 +292,7 @@ func TestUnmet(t *testing.T) {
 		`status == 200 && elapsed < 3`:                {"elapsed < 3", "", "elapsed"},
 		`300 <= status < 400`:                         {"300 <= status", "", ""},
 	} {
-		clause, err := NewEvaluation(t.Context(), jsonAnswer(t, document, map[string]any{"id": "abc"})).Unmet(condition(t, text, "id"))
+		clause, err := NewEvaluation(jsonAnswer(t, document, map[string]any{"id": "abc"})).Within(t.Context()).Unmet(condition(t, text, "id"))
 		if clause == nil {
 			t.Errorf("%s is met", text)
 			continue
@@ -348,13 +348,13 @@ func FuzzExpression(f *testing.F) {
 			return
 		}
 		a := jsonAnswer(t, body, map[string]any{"id": "abc"})
-		e := NewEvaluation(context.Background(), a)
+		e := NewEvaluation(a)
 		clause, _ := e.Unmet(x)
 		// A single step may be long, but no longer than the answer.
 		if e.steps > maxSteps+len(body)+MaxLength {
 			t.Errorf("%d steps", e.steps)
 		}
-		whole := NewEvaluation(context.Background(), a)
+		whole := NewEvaluation(a)
 		if ok, err := whole.True(x); (clause == nil) != (ok && err == nil) {
 			t.Errorf("clause by clause %v, as a whole %v, %v", clause, ok, err)
 		}
@@ -369,7 +369,7 @@ func BenchmarkWorstEvaluation(b *testing.B) {
 	a := jsonAnswer(b, `[`+strings.Repeat("1,", 9999)+`1]`, nil)
 	x := condition(b, `all(json, none(json, # == 2))`)
 	for b.Loop() {
-		if ok, _ := NewEvaluation(b.Context(), a).True(x); ok {
+		if ok, _ := NewEvaluation(a).Within(b.Context()).True(x); ok {
 			b.Fatal("it ended within its budget")
 		}
 	}
@@ -380,7 +380,7 @@ func BenchmarkCondition(b *testing.B) {
 	a := jsonAnswer(b, `{"subsystems":{"scheduler":{"last_tick_at":"2026-01-01T00:00:00Z","seconds_ago":3}}}`, nil)
 	x := condition(b, `status == 200 && is_map(json.subsystems) && len(json.subsystems) > 0`)
 	for b.Loop() {
-		if clause, err := NewEvaluation(b.Context(), a).Unmet(x); clause != nil {
+		if clause, err := NewEvaluation(a).Within(b.Context()).Unmet(x); clause != nil {
 			b.Fatal(clause, err)
 		}
 	}
