@@ -227,7 +227,7 @@ func (x *execution) unmet(ctx context.Context, st *step, request fleet.Request, 
 	if u.save != "" {
 		expected = "a value to save as " + u.save + " in " + expected
 	}
-	values := c.values(ctx, u.clause, a)
+	values := c.values(u.clause, a)
 	why, hint := reasonOfAnswer(st.auth, a.response), answerHint(st.auth, a.response)
 	detail := fmt.Sprintf("%s: expected %s, got %s", st.line(), expected, u.got(a, values))
 	x.answer = c.line(a.summary(), maxValueShown)

@@ -1,7 +1,6 @@
 package smoke
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -42,7 +41,7 @@ func (c cleaner) line(text string, limit int) string {
 }
 
 // values shows the values behind a clause, besides those that are shown anyway.
-func (c cleaner) values(ctx context.Context, clause *expr.Expr, a *answer) []string {
+func (c cleaner) values(clause *expr.Expr, a *answer) []string {
 	// The budget is a new one: the clause may have used up the other.
 	e := expr.NewEvaluation(a)
 	var shown []string
