@@ -279,14 +279,15 @@ func TestPreflightSeesWhatIsMissing(t *testing.T) {
 		})
 	}
 	t.Run("a registry that is down leaves it open", func(t *testing.T) {
-		w := newWorld(t, sim.RegistryConfig{})
-		p := w.promoter()
-		plan, err := p.Resolve(t.Context(), newSHA, ForVerify)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.Inject(sim.Injection{Method: http.MethodHead, Do: sim.Status(503)})
-		expectOpen(t, plan.Candidate.Preflight(t.Context()), "503")
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, sim.RegistryConfig{})
+			found, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Inject(sim.Injection{Method: http.MethodHead, Do: sim.Status(503)})
+			expectOpen(t, found.Candidate.Preflight(t.Context()), "503")
+		})
 	})
 }
 
@@ -489,13 +490,30 @@ func TestHistoryThereAndBack(t *testing.T) {
 }
 
 func TestHistoryOfNothing(t *testing.T) {
-	w := newWorld(t, sim.RegistryConfig{})
-	if h, err := w.promoter(func(c *Config) { c.TargetTag = "stable" }).History(t.Context()); len(h) > 0 || err != nil {
-		t.Errorf("%v, %v", h, err)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sim.RegistryConfig{})
+		if h, err := w.promoter(func(c *Config) { c.TargetTag = "stable" }).History(t.Context()); len(h) > 0 || err != nil {
+			t.Errorf("%v, %v", h, err)
+		}
+		w.Inject(sim.Injection{Do: sim.Status(500)})
+		if _, err := w.promoter().History(t.Context()); err == nil {
+			t.Error("no error")
+		}
+	})
+}
+
+// TestFailedSignInIsNotKept has the registry answer the first request of a run
+// with nonsense, and the second one well.
+func TestFailedSignInIsNotKept(t *testing.T) {
+	w := newWorld(t, sim.RegistryConfig{Auth: sim.TokenAuth})
+	in := w.Inject(sim.Injection{Path: "^/v2/$", Do: sim.Status(http.StatusTeapot)})
+	p := w.promoter()
+	if _, err := p.Resolve(t.Context(), newSHA, ForVerify); err == nil {
+		t.Fatal("signed in to a registry that does not say how")
 	}
-	w.Inject(sim.Injection{Do: sim.Status(500)})
-	if _, err := w.promoter().History(t.Context()); err == nil {
-		t.Error("no error")
+	in.Remove()
+	if _, err := p.Resolve(t.Context(), newSHA, ForVerify); err != nil {
+		t.Error(err)
 	}
 }
 

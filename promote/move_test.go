@@ -435,6 +435,47 @@ func TestPanicInAMoveStopsNothing(t *testing.T) {
 	}
 }
 
+// TestNoLookNoMove has the last look at the targets fail, one way or the other: a
+// tag that nobody saw is not moved, and neither is the rest.
+func TestNoLookNoMove(t *testing.T) {
+	for name, look := range map[string]func() *http.Response{
+		"panic":     func() *http.Response { panic("boom") },
+		"forbidden": func() *http.Response { return status(http.StatusForbidden) },
+		"down":      func() *http.Response { return status(http.StatusBadGateway) },
+	} {
+		for _, blind := range [][]string{apps, apps[1:]} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					m := newMemory()
+					c := resolved(t, m.promoter(t))
+					if err := c.Confirm(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					m.before = func(req *http.Request) *http.Response {
+						for _, app := range blind {
+							if is(req, http.MethodHead, app, "latest") {
+								return look()
+							}
+						}
+						return nil
+					}
+					err := c.Promote(t.Context(), green)
+					var failed *MoveError
+					if err == nil || errors.As(err, &failed) {
+						t.Errorf("%v", err)
+					}
+					for i, image := range c.Images() {
+						if now := m.digest(apps[i], "latest"); now != image.Previous || image.Now != now {
+							t.Errorf("%+v", image)
+						}
+					}
+					time.Sleep(time.Minute) // net/http's timers outlive a panic
+				})
+			})
+		}
+	}
+}
+
 // TestOvertakenWhileAnotherTagIsRetried has somebody move the first tag after
 // it was read back, while the second is still being written.
 func TestOvertakenWhileAnotherTagIsRetried(t *testing.T) {

@@ -285,12 +285,12 @@ func repeat(ctx context.Context, write func() error) error {
 // Untag removes a tag; that it is absent is no error. There is no method that
 // deletes by digest: that would delete what other tags point at.
 func (r *Repository) Untag(ctx context.Context, tag string) error {
-	path, err := ByTag(tag).path()
-	if err != nil || tag == "" {
-		return r.invalid("remove a tag", errors.Join(err, errors.New("no tag was given")))
+	what := "remove " + ByTag(tag).String()
+	if !ValidTag(tag) {
+		return r.invalid(what, errors.New("it is not a tag"))
 	}
-	_, err = r.do(ctx, call{
-		what: "remove tag " + tag, method: http.MethodDelete, path: path,
+	_, err := r.do(ctx, call{
+		what: what, method: http.MethodDelete, path: "manifests/" + tag,
 		ok: []int{http.StatusOK, http.StatusAccepted, http.StatusNoContent, http.StatusNotFound},
 	})
 	return err
