@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	draftReplaced  = "4c1d56e0a9b8c7d6e5f4031221304f5e6d7c8b9a"
+	draftReplaced = "4c1d56e0a9b8c7d6e5f4031221304f5e6d7c8b9a"
 	draftRestored = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432"
 )
 
