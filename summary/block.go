@@ -26,17 +26,17 @@ type block struct {
 
 type blockLine struct{ label, text string }
 
-// blocks are what failed first, then what ended in an error, at most maxBlocks of
+// causes are what failed first, then what ended in an error, at most maxBlocks of
 // them, and how many there are besides. Tenants that were not at the commit have
 // a table of their own.
-func blocks(r *report.Report) (list []block, left int) {
+func causes(r *report.Report) (list []*report.Cause, left int) {
 	for i := range r.Causes {
 		switch c := &r.Causes[i]; {
 		case c.Check == "" || len(c.Tenants) == 0:
 		case len(list) == maxBlocks:
 			left++
 		default:
-			list = append(list, newBlock(r, c))
+			list = append(list, c)
 		}
 	}
 	return list, left

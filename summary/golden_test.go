@@ -60,7 +60,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-func written(t *testing.T, write func(io.Writer, *report.Report) error, r *report.Report) []byte {
+func written(t testing.TB, write func(io.Writer, *report.Report) error, r *report.Report) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	if err := write(&b, r); err != nil {

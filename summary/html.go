@@ -154,8 +154,9 @@ func (p *page) addTiles(r *report.Report, v *fleetView) {
 }
 
 func (p *page) addBlocks(r *report.Report) {
-	list, left := blocks(r)
-	for n, b := range list {
+	list, left := causes(r)
+	for n, c := range list {
+		b := newBlock(r, c)
 		h := pageBlock{Open: n < 3, Class: b.shade.class(), Word: b.word, Where: b.where.html(), Reproduce: b.reproduce}
 		for _, l := range b.lines {
 			text := phrase{{kind: kindSaid, text: l.text}}

@@ -168,18 +168,18 @@ func (s *stepSummary) draft() {
 
 // blocks shows what failed or could not be judged, each collapsed.
 func (s *stepSummary) blocks() {
-	list, left := blocks(s.r)
+	list, left := causes(s.r)
 	if len(list) == 0 {
 		return
 	}
 	s.line("### Failures and errors\n")
-	shown := s.fill(len(list), roomLarge, func(i int) { s.block(&list[i], i == 0) })
+	shown := s.fill(len(list), roomLarge, func(i int) { s.block(newBlock(s.r, list[i]), i == 0) })
 	if what := notShown(len(list)+left, "more cause")(shown); what != "" {
 		s.left(what)
 	}
 }
 
-func (s *stepSummary) block(b *block, open bool) {
+func (s *stepSummary) block(b block, open bool) {
 	attribute := map[bool]string{true: " open"}[open]
 	s.line("<details%s><summary>%s %s: %s</summary>\n", attribute, b.mark, b.word, b.where.html())
 	lines := make([]string, 0, len(b.lines))

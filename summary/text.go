@@ -198,12 +198,13 @@ func (t *text) align(heads []head, rows []row) {
 // blocks shows what failed or could not be judged, with the command line that
 // shows it again.
 func (t *text) blocks() {
-	list, left := blocks(t.r)
+	list, left := causes(t.r)
 	if len(list) == 0 {
 		return
 	}
 	t.heading("Failures and errors")
-	for _, b := range list {
+	for _, c := range list {
+		b := newBlock(t.r, c)
 		fmt.Fprintf(&t.b, "  %s %s\n", t.paint(shadeColors[b.shade], strings.ToUpper(b.word)), b.where.plain())
 		for _, l := range append(b.lines, blockLine{"reproduce", b.reproduce}) {
 			if l.text != "" {
