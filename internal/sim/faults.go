@@ -78,8 +78,7 @@ const (
 	WorkspaceDeleteLost       Fault = "workspace-delete-lost"
 )
 
-// Params limit a fault. A zero field takes the fault's own default, which
-// [Fault.Defaults] returns.
+// Params limit a fault. A zero field takes the fault's own default.
 type Params struct {
 	// Route is where the fault acts: a path and all below it ("/admin"), with a
 	// method ("DELETE /memories") for that method alone; "/" is everywhere.
@@ -190,8 +189,8 @@ func ParseFault(name string) (Fault, error) {
 	return Fault(name), nil
 }
 
-// Defaults returns the parameters that the fault has where none are given.
-func (f Fault) Defaults() Params {
+// defaults returns the parameters that the fault has where none are given.
+func (f Fault) defaults() Params {
 	s, _ := f.spec()
 	return s.defaults
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -437,34 +435,4 @@ func TestFaultsOfABuildEndWithIt(t *testing.T) {
 	c.wantAuth("GET /events", "none", 401)
 	tenant.Roll(shaB, Flapping)
 	c.want("GET /events", 503, "")
-}
-
-func TestAnotherFaultLeavesTheCountAlone(t *testing.T) {
-	tenant := startTenant(t, TenantConfig{})
-	c := newCaller(t, tenant)
-	tenant.BreakWith(Flapping, Params{Count: 1})
-	c.want("GET /events", 503, "")
-	tenant.Break(FailOpen)
-	c.want("GET /events", 200, "[]")
-	tenant.BreakWith(Flapping, Params{Count: 1})
-	c.want("GET /events", 503, "")
-}
-
-func TestUnreachableResetsIdleConnections(t *testing.T) {
-	tenant := startTenant(t, TenantConfig{})
-	conn, err := net.Dial("tcp", strings.TrimPrefix(tenant.URL(), "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-	fmt.Fprint(conn, "GET /health HTTP/1.1\r\nHost: sim\r\n\r\n")
-	b := make([]byte, 4096)
-	if _, err := conn.Read(b); err != nil {
-		t.Fatal(err)
-	}
-	tenant.Break(Unreachable)
-	if _, err := conn.Read(b); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("%v, want a reset", err)
-	}
 }

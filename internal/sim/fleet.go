@@ -14,7 +14,6 @@ type FleetConfig struct {
 	Latency  time.Duration // before each answer
 	TLS      bool          // serve https with HTTP/2
 	Memories Memories
-	Log      bool // keep each tenant's [TenantRequest]s
 }
 
 // A Fleet is many tenants behind one listener, each with a base path and a
@@ -35,7 +34,7 @@ func StartFleet(n int, cfg FleetConfig) (*Fleet, error) {
 	for i := range f.tenants {
 		t := newTenant(TenantConfig{
 			Name: fmt.Sprintf("canary-%04d", i+1), SHA: cfg.SHA, Latency: cfg.Latency,
-			Memories: cfg.Memories, NoLog: !cfg.Log,
+			Memories: cfg.Memories, NoLog: true,
 		})
 		f.tenants[i], f.byName[t.cfg.Name] = t, t
 	}
@@ -66,10 +65,6 @@ func (f *Fleet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Close stops the fleet.
 func (f *Fleet) Close() { f.server.close() }
-
-// Tenants returns the tenants, in the order of [Fleet.Members]. Their faults
-// can be switched; [Unreachable] resets connections here.
-func (f *Fleet) Tenants() []*Tenant { return f.tenants }
 
 // Members returns what a client needs to know of each tenant.
 func (f *Fleet) Members() []Member {

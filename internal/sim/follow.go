@@ -16,7 +16,6 @@ type Follow struct {
 	Tag      string          // for example "latest"
 	Interval time.Duration   // between two looks at the tag; 50 ms if 0
 	Restart  time.Duration   // from seeing another digest to running it
-	Down     bool            // it refuses connections while it restarts
 	Remote   []remote.Option // see [Registry.Remote]
 }
 
@@ -75,17 +74,11 @@ func (u *updater) look(ctx context.Context, restart time.Duration) {
 	if err != nil {
 		return
 	}
-	u.tenant.setRestarting(u.Down && restart > 0)
-	defer u.tenant.setRestarting(false)
 	if !pause(ctx, restart) {
 		return
 	}
-	sha := labels[LabelRevision]
-	if stamp := labels[LabelStamp]; stamp != "" {
-		sha = stamp
-	}
 	u.running = desc.Digest
-	u.tenant.Roll(sha, splitFaults(labels[LabelFaults])...)
+	u.tenant.Roll(labels[LabelRevision], splitFaults(labels[LabelFaults])...)
 }
 
 // labels reads an image's labels; of an index, those of this platform's image.
@@ -109,15 +102,4 @@ func (u *updater) labels(ctx context.Context, digest v1.Hash) (map[string]string
 func (t *Tenant) stale() bool {
 	_, ok := t.has(Stale, "", "/")
 	return ok
-}
-
-// setRestarting closes the tenant's port, or opens it again.
-func (t *Tenant) setRestarting(restarting bool) {
-	t.mu.Lock()
-	same := t.restarting == restarting
-	t.restarting = restarting
-	t.mu.Unlock()
-	if !same {
-		t.reach()
-	}
 }

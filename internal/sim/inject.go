@@ -19,8 +19,7 @@ type Injection struct {
 	// [Request.Key] there have been since the last [Registry.ResetLog], this one
 	// included. See [Request.Again].
 	Match func(r *http.Request, nth int) bool
-	Skip  int // this many matching requests are served first
-	Times int // then this many are hit; 0: all
+	Times int // how many matching requests are hit; 0: all
 	Do    Action
 }
 
@@ -34,7 +33,6 @@ type Injected struct {
 	path *regexp.Regexp
 
 	mu   sync.Mutex
-	seen int
 	hits int
 }
 
@@ -86,8 +84,7 @@ func (in *Injected) hit(req *http.Request, nth int) bool {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.seen++
-	if in.seen <= in.Skip || in.Times > 0 && in.hits >= in.Times {
+	if in.Times > 0 && in.hits >= in.Times {
 		return false
 	}
 	in.hits++
@@ -121,16 +118,6 @@ func Stall() Action {
 	return func(x *Exchange) {
 		<-x.Request.Context().Done()
 		x.Reset()
-	}
-}
-
-// Delay serves the request after a while.
-func Delay(d time.Duration) Action {
-	return func(x *Exchange) {
-		if !pause(x.Request.Context(), d) {
-			x.Reset()
-		}
-		x.Send(x.Serve())
 	}
 }
 
@@ -181,14 +168,6 @@ func LoseAnswer() Action {
 	return func(x *Exchange) {
 		x.Serve()
 		x.Reset()
-	}
-}
-
-// Call runs f, then serves the request; see [Registry.Before] for all requests.
-func Call(f func(*http.Request)) Action {
-	return func(x *Exchange) {
-		f(x.Request)
-		x.Send(x.Serve())
 	}
 }
 

@@ -19,12 +19,10 @@ import (
 )
 
 // The labels of an image's config. The first two are those of the OCI image
-// specification; the others are the simulator's: what the build reports as its
-// commit, and how it misbehaves.
+// specification; the last says how a tenant that runs the build misbehaves.
 const (
 	LabelRevision = "org.opencontainers.image.revision"
 	LabelCreated  = "org.opencontainers.image.created"
-	LabelStamp    = "canary-verify.sim.stamp"
 	LabelFaults   = "canary-verify.sim.faults"
 )
 
@@ -34,10 +32,7 @@ type Build struct {
 	Images  []string  // repositories without a host: "org/platform"
 	Tag     string    // for example "staging-4c1d56e"; several may be given, separated by commas
 	Created time.Time // zero: none
-	// Stamp is what a tenant that runs this build reports as its commit; empty:
-	// SHA. See [TenantConfig.SHA] for what else it may be.
-	Stamp  string
-	Faults []Fault // how a tenant that runs this build misbehaves
+	Faults  []Fault   // how a tenant that runs this build misbehaves
 	// Labels are added to those of the build. An empty value removes a label,
 	// for example the revision.
 	Labels map[string]string
@@ -144,9 +139,6 @@ func (b Build) labels() map[string]string {
 	labels := map[string]string{LabelRevision: b.SHA}
 	if !b.Created.IsZero() {
 		labels[LabelCreated] = b.Created.UTC().Format(time.RFC3339)
-	}
-	if b.Stamp != "" {
-		labels[LabelStamp] = b.Stamp
 	}
 	if len(b.Faults) > 0 {
 		labels[LabelFaults] = joinFaults(b.Faults)

@@ -76,16 +76,15 @@ type Tenant struct {
 	requests atomic.Int64
 	faulty   atomic.Bool // some fault is on
 
-	mu         sync.Mutex
-	log        []*TenantRequest
-	sha        string
-	built      []Fault          // of the build that runs
-	broken     map[Fault]Params // switched on by hand
-	hits       map[string]int   // requests that a fault has hit, by fault and route
-	restarting bool
-	reached    string        // the sha for which the port was last opened or closed
-	changed    chan struct{} // closed and replaced when reached changes
-	store      store
+	mu      sync.Mutex
+	log     []*TenantRequest
+	sha     string
+	built   []Fault          // of the build that runs
+	broken  map[Fault]Params // switched on by hand
+	hits    map[string]int   // requests that a fault has hit, by fault and route
+	reached string           // the sha for which the port was last opened or closed
+	changed chan struct{}    // closed and replaced when reached changes
+	store   store
 }
 
 // StartTenant starts a tenant on a free port of 127.0.0.1. With Follow, it
@@ -162,7 +161,7 @@ func (t *Tenant) SHA() string {
 // Roll makes the tenant run another build at once.
 func (t *Tenant) Roll(sha string, faults ...Fault) {
 	t.mu.Lock()
-	t.sha, t.built, t.restarting, t.hits = sha, slices.Clone(faults), false, nil
+	t.sha, t.built, t.hits = sha, slices.Clone(faults), nil
 	t.faulty.Store(len(t.built)+len(t.broken) > 0)
 	t.mu.Unlock()
 	t.reach()
@@ -248,7 +247,7 @@ func (t *Tenant) params(f Fault) (Params, bool) {
 		return p, true
 	}
 	if slices.Contains(t.built, f) {
-		return f.Defaults(), true
+		return f.defaults(), true
 	}
 	return Params{}, false
 }
@@ -289,7 +288,7 @@ func (t *Tenant) down() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p, ok := t.params(Unreachable)
-	return t.restarting || ok && p.Route == everywhere
+	return ok && p.Route == everywhere
 }
 
 // Requests returns what came since the start or the last [Tenant.ResetLog].

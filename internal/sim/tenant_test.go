@@ -313,13 +313,3 @@ func TestWorkspacesKeepTheirMemoriesApart(t *testing.T) {
 	c.want("GET /workspaces/"+b+"/memories", 200, "[]")
 	c.want("GET /memories/search", 200, "[]")
 }
-
-func TestEventsAreNewestFirst(t *testing.T) {
-	c := newCaller(t, startTenant(t, TenantConfig{}))
-	id := c.admin("POST /workspaces", `{"name":"a"}`).field(t, "id")
-	c.want("DELETE /workspaces/"+id+"?confirm=true", 200, "")
-	events := c.admin("GET /events", "").json(t).([]any)
-	if len(events) != 2 || events[0].(map[string]any)["event_type"] != "WORKSPACE_REMOVED" {
-		t.Errorf("events %v", events)
-	}
-}

@@ -9,7 +9,6 @@ import (
 	"runtime/pprof"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -35,7 +34,7 @@ func TestATenantFollowsATag(t *testing.T) {
 			}
 		}
 		roll(Build{SHA: shaA})
-		tenant := following(t, r, Follow{Restart: time.Millisecond, Down: true})
+		tenant := following(t, r, Follow{Restart: time.Millisecond})
 		if tenant.SHA() != shaA {
 			t.Errorf("booted with %q", tenant.SHA())
 		}
@@ -46,29 +45,11 @@ func TestATenantFollowsATag(t *testing.T) {
 		c := newCaller(t, tenant)
 		c.want("GET /buildinfo", 200, `{"git_sha":"`+shaB)
 		c.wantAuth("GET /events", "none", 200)
-		roll(Build{SHA: shaA, Stamp: "dev"})
-		if err := tenant.WaitFor(deadline(t), "dev"); err != nil {
+		roll(Build{SHA: shaA})
+		if err := tenant.WaitFor(deadline(t), shaA); err != nil {
 			t.Fatal(err)
 		}
 		c.wantAuth("GET /events", "none", 401)
-	}
-}
-
-func TestATenantIsAwayWhileItRestarts(t *testing.T) {
-	r := startRegistry(t, RegistryConfig{})
-	publish(t, r, shaA, "latest")
-	tenant := following(t, r, Follow{Restart: time.Hour, Down: true})
-	c := newCaller(t, tenant)
-	c.want("GET /buildinfo", 200, `{"git_sha":"`+shaA)
-	publish(t, r, shaB, "latest")
-	for ctx := deadline(t); ; {
-		g := c.call(ctx, "GET /buildinfo", "none", false, "")
-		if errors.Is(g.err, syscall.ECONNREFUSED) {
-			break
-		}
-		if ctx.Err() != nil {
-			t.Fatal("still there")
-		}
 	}
 }
 
@@ -120,12 +101,12 @@ func TestABadReferenceIsAnError(t *testing.T) {
 
 func TestAFleet(t *testing.T) {
 	for _, useTLS := range []bool{false, true} {
-		f, err := StartFleet(50, FleetConfig{SHA: shaA, TLS: useTLS, Latency: time.Millisecond, Log: true})
+		f, err := StartFleet(10, FleetConfig{SHA: shaA, TLS: useTLS, Latency: time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(f.Close)
-		tenants, members := f.Tenants(), f.Members()
+		tenants, members := f.tenants, f.Members()
 		tenants[3].Break(FailOpen)
 		tenants[4].Break(Unreachable)
 		tenants[5].Roll(shaB)
@@ -166,7 +147,7 @@ func TestAFleet(t *testing.T) {
 				if status, _ := get(i, "/events", members[i].Token); status != 200 {
 					t.Errorf("%s: own token %d", members[i].Name, status)
 				}
-				if status, _ := get(i, "/events", members[(i+1)%50].Token); status != 401 {
+				if status, _ := get(i, "/events", members[(i+1)%10].Token); status != 401 {
 					t.Errorf("%s: another's token %d", members[i].Name, status)
 				}
 				if status, _ := get(i, "/events", ""); (status == 200) != (i == 3) {
@@ -175,14 +156,11 @@ func TestAFleet(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n := f.Requests(); n < 49*4 {
+		if n := f.Requests(); n < 9*4 {
 			t.Errorf("%d requests", n)
 		}
 		if opened, _ := f.Connections(); opened == 0 {
 			t.Error("no connections")
-		}
-		if len(tenants[0].Requests()) != 4 || f.Left() != (Counts{}) {
-			t.Errorf("first tenant: %d requests; left %+v", len(tenants[0].Requests()), f.Left())
 		}
 		f.Roll(shaB)
 		if _, body := get(0, "/buildinfo", ""); !strings.Contains(body, shaB) {
