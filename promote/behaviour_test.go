@@ -506,12 +506,12 @@ func TestHistoryOfNothing(t *testing.T) {
 // with nonsense, and the second one well.
 func TestFailedSignInIsNotKept(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{Auth: sim.TokenAuth})
-	in := w.Inject(sim.Injection{Path: "^/v2/$", Do: sim.Status(http.StatusTeapot)})
+	w.Inject(sim.Injection{Path: "^/v2/$", Do: sim.Status(http.StatusTeapot)})
 	p := w.promoter()
 	if _, err := p.Resolve(t.Context(), newSHA, ForVerify); err == nil {
 		t.Fatal("signed in to a registry that does not say how")
 	}
-	in.Remove()
+	w.Heal()
 	if _, err := p.Resolve(t.Context(), newSHA, ForVerify); err != nil {
 		t.Error(err)
 	}
