@@ -74,7 +74,7 @@ type Result int
 // The outcomes of a check.
 const (
 	Errored Result = iota // it could not be judged: inconclusive
-	Failed                // an answer contradicts its expectation: red
+	Failed                // an answer does not meet its expectation: red
 	Passed                // every expectation is met
 	NotRun                // it was skipped
 )

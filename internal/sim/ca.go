@@ -58,12 +58,11 @@ func newAuthority() (authority, error) {
 	if err != nil {
 		return authority{}, fmt.Errorf("sim: make the authority's key: %w", err)
 	}
-	now := time.Now()
 	caTemplate := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: "canary-verify simulated world"},
-		NotBefore:             now.Add(-time.Hour),
-		NotAfter:              now.Add(24 * time.Hour),
+		NotBefore:             time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC), // tests with a clock of their own begin in 2000
+		NotAfter:              time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC),
 		KeyUsage:              x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
