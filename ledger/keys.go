@@ -264,9 +264,9 @@ func decrypt(b []byte, password secret.Value) ([]byte, error) {
 	if kdf.Name != "scrypt" || cipher.Name != "nacl/secretbox" {
 		return nil, errors.New("the key is encrypted in a way that cosign does not use")
 	}
-	// The three strengths that cosign ever used. A file that asks for more could
-	// take all memory.
-	if n := kdf.Params.N; n != 1<<15 && n != 1<<16 && n != 1<<17 || kdf.Params.R != 8 || kdf.Params.P != 1 {
+	// cosign writes N of 2^15 to 2^17. A file that asks for more could take all
+	// memory and time; one that asks for less harms its owner alone.
+	if n := kdf.Params.N; n < 2 || n > 1<<17 || n&(n-1) != 0 || kdf.Params.R != 8 || kdf.Params.P != 1 {
 		return nil, errors.New("the encrypted key asks for scrypt parameters that cosign does not use")
 	}
 	var nonce [24]byte

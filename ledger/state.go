@@ -205,12 +205,12 @@ func (s Seen) of(kind Kind) Ref {
 func (s *State) Promote(to Live, seq int64, forced bool) *Go {
 	to.Seq, to.Forced = seq, forced
 	live := []Live{to}
+	_, revoked := s.Revoked(to.Digest)
 	for _, l := range s.live() {
 		switch {
 		case l.same(to):
-			// A revocation that was lifted before stays lifted: had it come
-			// back, this promotion would have been refused.
-			live[0].Forced = live[0].Forced || l.Forced
+			// A revocation that force lifted before stays lifted.
+			live[0].Forced = forced || l.Forced && !revoked
 		case len(live) < maxLive:
 			live = append(live, l)
 		}
@@ -408,16 +408,18 @@ func (s *State) entry(d report.Digest) Live {
 }
 
 // PreviousGoal returns where a rollback without a named commit goes: the newest
-// commit that was live on all images, is not the one that is replaced, and is
+// commit that was live on all images before the one that is replaced, and is
 // revoked on none. Digests without a known commit go together if each image has
 // one of them. The error wraps [ErrNoGoal].
 func (v View) PreviousGoal() (Goal, error) {
 	if len(v) == 0 {
 		return Goal{}, ErrNoGoal
 	}
-	left := v.Left()
-	for _, l := range v[0].live() {
-		if l.same(left) || left.SHA != "" && l.SHA.Same(left.SHA) {
+	left, live := v.Left(), v[0].live()
+	// Never forward: a promotion that was killed before its move heads the list.
+	after := slices.IndexFunc(live, func(l Live) bool { return l.same(left) || l.SHA.Same(left.SHA) }) + 1
+	for _, l := range live[after:] {
+		if l.SHA.Same(left.SHA) {
 			continue
 		}
 		if goal, ok := v.goalOf(l.SHA); ok {

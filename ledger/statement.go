@@ -290,7 +290,7 @@ func (r Ref) before(seq int64) bool {
 // checkState finds whether a record carries the state that its event asks for.
 func (r *Record) checkState() error {
 	goes, stops := r.Go != nil, r.Stop != nil
-	fits := false
+	var fits bool
 	switch r.Event {
 	case report.EventVerified, report.EventPromoted, EventConfirmed, EventUndone:
 		fits = goes && !stops
@@ -370,18 +370,8 @@ func (s *Stop) check(r *Record) error {
 	if own, named := r.Images[r.Image]; named && r.Event == report.EventRolledBack && own != s.Goal {
 		return errors.New("its goal is not what it names for its image")
 	}
-	for i, x := range s.Revoked {
-		if err := errors.Join(checkDigest("revoked", x.Digest, false), checkSHA(x.SHA)); err != nil {
-			return err
-		}
-		if !negative(x.Kind) || x.Seq < 1 || x.Seq > r.Seq {
-			return errors.New("its list of revoked digests is malformed")
-		}
-		for _, other := range s.Revoked[:i] {
-			if other.Digest == x.Digest {
-				return errors.New("its list of revoked digests has one twice")
-			}
-		}
+	if err := s.checkRevoked(r.Seq); err != nil {
+		return err
 	}
 	// A digest that two commits share can be both replaced and restored.
 	if negative(r.Event) && r.Subject != s.Goal && s.find(r.Subject) < 0 {
@@ -389,6 +379,24 @@ func (s *Stop) check(r *Record) error {
 	}
 	if s.Held != nil {
 		s.Held.By, s.Held.Reason = text(s.Held.By), text(s.Held.Reason)
+	}
+	return nil
+}
+
+// checkRevoked finds what is wrong with the list of revoked digests.
+func (s *Stop) checkRevoked(seq int64) error {
+	for i, x := range s.Revoked {
+		if err := errors.Join(checkDigest("revoked", x.Digest, false), checkSHA(x.SHA)); err != nil {
+			return err
+		}
+		if !negative(x.Kind) || x.Seq < 1 || x.Seq > seq {
+			return errors.New("its list of revoked digests is malformed")
+		}
+		for _, other := range s.Revoked[:i] {
+			if other.Digest == x.Digest {
+				return errors.New("its list of revoked digests has one twice")
+			}
+		}
 	}
 	return nil
 }
