@@ -126,7 +126,7 @@ func (m *simulation) step() {
 		m.each(EventHeld, func(_ int, s *State) (report.Digest, *Go, *Stop) { return s.Target, nil, s.Hold(Hold{At: noon}) })
 		m.held = true
 	default:
-		for range 12 { // fills the lists
+		for range 14 { // fills the lists
 			m.each(report.EventRejected, func(i int, s *State) (report.Digest, *Go, *Stop) {
 				d := digestFor(i, fmt.Sprint("red", m.rand.IntN(500)))
 				if stop, ok := s.Reject(Revoked{Digest: d}, m.seq, true); ok {
@@ -175,7 +175,7 @@ func TestRandomDecisions(t *testing.T) {
 			m.write(i, EventBegun, m.view[i].Target, g, nil, nil)
 			m.write(i, EventBegun, m.view[i].Target, nil, s, nil)
 		}
-		for range 80 {
+		for range 45 {
 			m.step()
 			m.check()
 		}
