@@ -300,7 +300,7 @@ func ParseTrustedKeys(text string) (*TrustedKeys, error) {
 	if err != nil {
 		return nil, &report.InvalidError{Field: fieldTrusted, Missing: strings.TrimSpace(text) == "", Problem: err.Error()}
 	}
-	var faults []error
+	var wrong []error
 	trusted := &TrustedKeys{}
 	for i, block := range all {
 		key, err := parsePublic(block)
@@ -308,13 +308,13 @@ func ParseTrustedKeys(text string) (*TrustedKeys, error) {
 			err = fmt.Errorf("the same key as entry %d", trusted.find(key)+1)
 		}
 		if err != nil {
-			faults = append(faults, &report.InvalidError{Field: fieldTrusted, Entry: i + 1, Problem: err.Error()})
+			wrong = append(wrong, &report.InvalidError{Field: fieldTrusted, Entry: i + 1, Problem: err.Error()})
 			key = publicKey{} // keeps the places of later ones
 		}
 		trusted.keys = append(trusted.keys, key)
 	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+	if len(wrong) > 0 {
+		return nil, errors.Join(wrong...)
 	}
 	return trusted, nil
 }

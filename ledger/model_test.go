@@ -9,7 +9,7 @@ import (
 )
 
 // A simulation makes decisions one after the other, writes each as a record and
-// goes on from what it reads back. It keeps apart what people were told.
+// goes on from what it reads back. It keeps apart what people were promised.
 type simulation struct {
 	t       *testing.T
 	rand    *rand.Rand
@@ -138,10 +138,10 @@ func (m *simulation) step() {
 	}
 }
 
-// check compares what the heads say with what people were told.
+// check compares what the heads say with what people were promised.
 func (m *simulation) check() {
 	if (m.view.Held() != nil) != m.held {
-		m.fail("held: %v, people were told %v", m.view.Held(), m.held)
+		m.fail("held: %v, people were promised %v", m.view.Held(), m.held)
 	}
 	for i := range m.view {
 		s := &m.view[i]

@@ -181,12 +181,12 @@ func (v View) Newer(witness map[string]Seen) []Newer {
 					}
 				}
 			}
-			told := witness[s.Image].of(Kind(kind))
+			witnessed := witness[s.Image].of(Kind(kind))
 			switch {
 			case best != head.ref():
 				found = append(found, Newer{s.Image, Kind(kind), best, false})
-			case Kind(kind) == StopHead && head != nil && told.Seq == head.Seq && told.Digest != head.Digest:
-				found = append(found, Newer{s.Image, Kind(kind), told, true})
+			case Kind(kind) == StopHead && head != nil && witnessed.Seq == head.Seq && witnessed.Digest != head.Digest:
+				found = append(found, Newer{s.Image, Kind(kind), witnessed, true})
 			}
 		}
 	}
