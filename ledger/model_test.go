@@ -120,10 +120,10 @@ func (m *simulation) step() {
 	case 5, 6:
 		m.rollback()
 	case 7:
-		m.each(EventReleased, func(_ int, s *State) (report.Digest, *Go, *Stop) { return s.Target, nil, s.Release() })
+		m.each(report.EventReleased, func(_ int, s *State) (report.Digest, *Go, *Stop) { return s.Target, nil, s.Release() })
 		m.held = false
 	case 8:
-		m.each(EventHeld, func(_ int, s *State) (report.Digest, *Go, *Stop) { return s.Target, nil, s.Hold(Hold{At: noon}) })
+		m.each(report.EventHeld, func(_ int, s *State) (report.Digest, *Go, *Stop) { return s.Target, nil, s.Hold(Hold{At: noon}) })
 		m.held = true
 	default:
 		for range 14 { // fills the lists
@@ -172,8 +172,8 @@ func TestRandomDecisions(t *testing.T) {
 		for i := range m.view {
 			m.view[i].Target = digestFor(i, "start")
 			g, s := m.view[i].Begin(Live{Digest: m.view[i].Target, SHA: sha("start")}, nil, nil, 1)
-			m.write(i, EventBegun, m.view[i].Target, g, nil, nil)
-			m.write(i, EventBegun, m.view[i].Target, nil, s, nil)
+			m.write(i, report.EventBegun, m.view[i].Target, g, nil, nil)
+			m.write(i, report.EventBegun, m.view[i].Target, nil, s, nil)
 		}
 		for range 45 {
 			m.step()

@@ -8,17 +8,8 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// The events that only heads have, beside those of package report.
-const (
-	EventBegun     report.Event = "begun"     // the ledger of an image starts here
-	EventConfirmed report.Event = "confirmed" // production was watched undisturbed
-	EventUndone    report.Event = "undone"    // a promotion that did not come about
-	EventHeld      report.Event = "held"
-	EventReleased  report.Event = "released"
-)
-
 // positive reports whether an event says that the digest was good.
-func positive(e report.Event) bool { return e.Positive() || e == EventConfirmed }
+func positive(e report.Event) bool { return e.Positive() || e == report.EventConfirmed }
 
 // negative reports whether an event says that the digest was bad.
 func negative(e report.Event) bool {

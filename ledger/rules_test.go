@@ -40,7 +40,7 @@ func TestRefusals(t *testing.T) {
 		{"promote, red since", state(), report.ModePromote, "d", []*Head{on("d", report.EventVerified, 5), on("d", report.EventRejected, 6)}, []Rule{RuleRecord}},
 		{"promote, red at the same time", state(), report.ModePromote, "d", []*Head{on("d", report.EventRejected, 5), on("d", report.EventVerified, 5)}, []Rule{RuleRecord}},
 		{"promote, green since", state(), report.ModePromote, "d", []*Head{on("d", report.EventRejected, 5), on("d", report.EventVerified, 6)}, nil},
-		{"promote, held while it was shown", state(), report.ModePromote, "d", []*Head{on("d", report.EventVerified, 5), on("d", EventHeld, 6)}, nil},
+		{"promote, held while it was shown", state(), report.ModePromote, "d", []*Head{on("d", report.EventVerified, 5), on("d", report.EventHeld, 6)}, nil},
 		{"promote, rejected by the head", with(Stop{Revoked: []Revoked{rejected("d", 9)}}), report.ModePromote, "d", []*Head{on("d", report.EventVerified, 5)}, []Rule{RuleRevoked}},
 		{"promote, at the floor", with(Stop{Floor: 5}), report.ModePromote, "d", []*Head{on("d", report.EventVerified, 5)}, []Rule{RuleRecord}},
 		{"promote, above the floor", with(Stop{Floor: 5}), report.ModePromote, "d", []*Head{on("d", report.EventVerified, 6)}, nil},

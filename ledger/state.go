@@ -382,7 +382,7 @@ func (v View) At(g Goal) bool {
 func (v View) Left() Live {
 	for i := range v {
 		s := &v[i]
-		if s.Go != nil && s.Go.Event == EventUndone && s.Target != "" && s.Target != s.Want() {
+		if s.Go != nil && s.Go.Event == report.EventUndone && s.Target != "" && s.Target != s.Want() {
 			return s.entry(s.Target)
 		}
 	}

@@ -25,7 +25,7 @@ func goHead(seq int64, from string, names ...string) *Head {
 
 // stopHead is a stop head of app.
 func stopHead(seq int64, s Stop) *Head {
-	return &Head{Record: Record{Event: EventHeld, Image: app, Seq: seq, Stop: &s}, Digest: dig(fmt.Sprint("stop", seq))}
+	return &Head{Record: Record{Event: report.EventHeld, Image: app, Seq: seq, Stop: &s}, Digest: dig(fmt.Sprint("stop", seq))}
 }
 
 func rolledBack(name string, seq int64) Revoked {
@@ -290,7 +290,7 @@ func TestPreviousGoal(t *testing.T) {
 	}
 	undone := func(v View) View {
 		for i := range v {
-			v[i].Go.Event = EventUndone
+			v[i].Go.Event = report.EventUndone
 			v[i].Go.Go.Live = v[i].Go.Go.Live[1:]
 		}
 		return v

@@ -292,13 +292,13 @@ func (r *Record) checkState() error {
 	goes, stops := r.Go != nil, r.Stop != nil
 	var fits bool
 	switch r.Event {
-	case report.EventVerified, report.EventPromoted, EventConfirmed, EventUndone:
+	case report.EventVerified, report.EventPromoted, report.EventConfirmed, report.EventUndone:
 		fits = goes && !stops
-	case EventHeld, EventReleased, report.EventRolledBack:
+	case report.EventHeld, report.EventReleased, report.EventRolledBack:
 		fits = stops && !goes
 	case report.EventRejected:
 		fits = !goes
-	case EventBegun:
+	case report.EventBegun:
 		fits = goes != stops
 	default:
 		return fmt.Errorf("its event %q is unknown", untrusted.Line(string(r.Event), maxName))
@@ -339,7 +339,7 @@ func (g *Go) check(r *Record) error {
 		l.Suite = text(l.Suite)
 	}
 	if len(g.Live) == 0 {
-		if r.Event != EventBegun && r.Event != EventUndone {
+		if r.Event != report.EventBegun && r.Event != report.EventUndone {
 			return errors.New("its live list is empty")
 		}
 		return nil
@@ -359,7 +359,7 @@ func (s *Stop) check(r *Record) error {
 		return errors.New("its floor is newer than the record")
 	case (s.Goal == "") != (s.GoalSeq == 0) || s.GoalSeq < 0 || s.GoalSeq > r.Seq:
 		return errors.New("its goal is malformed")
-	case r.Event == EventHeld && s.Held == nil || r.Event == EventReleased && s.Held != nil:
+	case r.Event == report.EventHeld && s.Held == nil || r.Event == report.EventReleased && s.Held != nil:
 		return errors.New("its event and its hold disagree")
 	case r.Event == report.EventRolledBack && s.GoalSeq != r.Seq:
 		return errors.New("it is a rollback without a goal of its own")

@@ -39,16 +39,16 @@ func TestStatementGolden(t *testing.T) {
 func events() map[string]*Record {
 	all := map[string]*Record{}
 	goes := func(e report.Event) *Record { r := sample(); r.Event = e; return r }
-	for _, e := range []report.Event{report.EventVerified, report.EventPromoted, EventConfirmed, EventUndone, EventBegun} {
+	for _, e := range []report.Event{report.EventVerified, report.EventPromoted, report.EventConfirmed, report.EventUndone, report.EventBegun} {
 		all[string(e)] = goes(e)
 	}
-	absent := goes(EventBegun)
+	absent := goes(report.EventBegun)
 	absent.Go = &Go{Live: []Live{}}
 	all["begun, target absent"] = absent
 	stops := func(e report.Event, s *Stop) *Record { r := rollback(); r.Event, r.Stop = e, s; return r }
-	all["held"] = stops(EventHeld, &Stop{Held: &Hold{By: "ada", At: noon}})
-	all["released"] = stops(EventReleased, &Stop{Goal: dig("b"), GoalSeq: 9})
-	all["begun, stop"] = stops(EventBegun, &Stop{})
+	all["held"] = stops(report.EventHeld, &Stop{Held: &Hold{By: "ada", At: noon}})
+	all["released"] = stops(report.EventReleased, &Stop{Goal: dig("b"), GoalSeq: 9})
+	all["begun, stop"] = stops(report.EventBegun, &Stop{})
 	all["rolled-back"] = rollback()
 	all["rejected, head"] = stops(report.EventRejected, rollback().Stop)
 	all["rejected"] = stops(report.EventRejected, nil)
@@ -153,8 +153,8 @@ func TestRecordsThatAreRefused(t *testing.T) {
 		{"live twice", sample, func(r *Record) { r.Go.Live = append(r.Go.Live, r.Go.Live[1]) }, "twice"},
 		{"live of later", sample, func(r *Record) { r.Go.Live[1].Seq = 13 }, "newer"},
 		{"from", sample, func(r *Record) { r.Go.From = "latest" }, "from"},
-		{"held without hold", rollback, func(r *Record) { r.Event = EventHeld; r.Stop.Held = nil }, "disagree"},
-		{"released with hold", rollback, func(r *Record) { r.Event = EventReleased }, "disagree"},
+		{"held without hold", rollback, func(r *Record) { r.Event = report.EventHeld; r.Stop.Held = nil }, "disagree"},
+		{"released with hold", rollback, func(r *Record) { r.Event = report.EventReleased }, "disagree"},
 		{"rollback without goal", rollback, func(r *Record) { r.Stop.Goal, r.Stop.GoalSeq = "", 0 }, "goal"},
 		{"goal without seq", rollback, func(r *Record) { r.Stop.GoalSeq = 0 }, "goal"},
 		{"goal disagrees with images", rollback, func(r *Record) { r.Images[app] = dig("d") }, "goal"},

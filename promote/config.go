@@ -14,6 +14,7 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
+	"git.moleculesai.app/molecule-ai/canary-verify/ledger"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
@@ -41,6 +42,14 @@ type Config struct {
 	Force    string         // a reason in words lifts the refusals of order and of records
 	DryRun   bool           // every read and check, no write
 	Origin   Origin
+	// Signer signs every record; nil: records are unsigned.
+	Signer *ledger.Signer
+	Trust  ledger.Trust // whose records count
+	// Witness keeps outside the registry which heads were seen last; nil: nothing
+	// does, and a replay of a whole older state goes unseen.
+	Witness ledger.Witness
+	// NoHold leaves the target free after a rollback.
+	NoHold bool
 	// Transport carries all requests; nil: one with timeouts of its own.
 	Transport http.RoundTripper
 	// Proxy chooses a proxy for that one; nil: none. The package reads no
@@ -52,6 +61,7 @@ type Config struct {
 type Origin struct {
 	Tool   string // "canary-verify" and its version
 	RunURL string
+	RunID  string // the same when a run is run again
 	Actor  string
 }
 

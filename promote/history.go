@@ -118,7 +118,7 @@ func (r *repository) unrecorded(ctx context.Context, s *step, replaced bool) {
 // History returns the chain of records behind the target tag of each image,
 // image by image, newest first. Where a chain can't be followed, its last entry
 // says so; the error is for a target tag that can't be read.
-func (p *Promoter) History(ctx context.Context) ([]report.HistoryEntry, error) {
+func (p *Promoter) History(ctx context.Context) ([]report.Decision, error) {
 	chains := make([][]step, len(p.repos))
 	err := parallel.Each(len(p.repos), func(i int) error {
 		r := p.repos[i]
@@ -129,7 +129,7 @@ func (p *Promoter) History(ctx context.Context) ([]report.HistoryEntry, error) {
 		chains[i] = r.chain(ctx, p.config.TargetTag, m.DigestOrNone(), maxSteps)
 		return nil
 	})
-	var entries []report.HistoryEntry
+	var entries []historyEntry
 	for i, steps := range chains {
 		for n, s := range steps {
 			entries = append(entries, p.entries(p.repos[i].image, s, n == 0)...)
@@ -138,22 +138,37 @@ func (p *Promoter) History(ctx context.Context) ([]report.HistoryEntry, error) {
 			entries[len(entries)-1].Broken = fmt.Sprintf("older steps than %d are not shown", maxSteps)
 		}
 	}
-	return entries, err
+	decisions := make([]report.Decision, len(entries))
+	for i, e := range entries {
+		decisions[i] = report.Decision{
+			Time: e.Time, Event: e.Event, SHA: e.SHA, Actor: e.Actor, RunURL: e.RunURL, Reason: e.Reason, Current: e.Current, Broken: e.Broken,
+			Images: []report.DecidedImage{{Image: e.Image, Digest: e.Digest, Replaced: e.Replaced}},
+		}
+	}
+	return decisions, err
 }
 
 // entries shows one step; at least one entry.
-func (p *Promoter) entries(image string, s step, current bool) []report.HistoryEntry {
-	var entries []report.HistoryEntry
+func (p *Promoter) entries(image string, s step, current bool) []historyEntry {
+	var entries []historyEntry
 	for _, rec := range s.shown {
-		entries = append(entries, report.HistoryEntry{Record: *rec, Image: image, Current: current})
+		entries = append(entries, historyEntry{Record: *rec, Image: image, Current: current})
 	}
 	if len(entries) == 0 {
 		bare := report.Record{Digest: s.digest, Target: p.config.TargetTag}
 		if len(s.shas) > 0 {
 			bare.SHA = s.shas[0]
 		}
-		entries = append(entries, report.HistoryEntry{Record: bare, Image: image, Current: current})
+		entries = append(entries, historyEntry{Record: bare, Image: image, Current: current})
 	}
 	entries[len(entries)-1].Broken = untrusted.Line(s.broken, maxText)
 	return entries
+}
+
+// A historyEntry is one record of one image.
+type historyEntry struct {
+	report.Record
+	Image   string
+	Current bool
+	Broken  string
 }

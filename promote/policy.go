@@ -19,6 +19,8 @@ const (
 	RuleBackwards     Rule = "backwards"      // the target is at a newer commit
 	RuleNotGreen      Rule = "not green"      // the image has no positive record
 	RuleUnknownCommit Rule = "unknown commit" // there is nothing to roll back to
+	RuleHeld          Rule = "held"           // promotions of the target are on hold
+	RuleNoHead        Rule = "no head"        // the ledger has no trusted head
 )
 
 // A RefusedError says that a rule forbids the move, whatever the tenants say.

@@ -12,6 +12,11 @@ const (
 	EventPromoted   Event = "promoted"    // by hand: with mode promote, or restored by a rollback
 	EventRejected   Event = "rejected"    // red
 	EventRolledBack Event = "rolled-back" // on the digest that was replaced
+	EventBegun      Event = "begun"       // the ledger starts here
+	EventConfirmed  Event = "confirmed"   // production was watched undisturbed
+	EventUndone     Event = "undone"      // a promotion that was taken back
+	EventHeld       Event = "held"        // promotions are forbidden from here on
+	EventReleased   Event = "released"    // and allowed again
 )
 
 // Positive reports whether a record of this event allows a promotion.
@@ -33,14 +38,47 @@ type Record struct {
 	Reason   string    `json:"reason,omitempty"`
 }
 
-// A HistoryEntry is one step of the chain of records behind the target tag of
-// one image, newest first. Its Event is empty and its Time zero for a digest
-// without records, as it was in production before they began.
-type HistoryEntry struct {
-	Image string `json:"image"`
-	Record
-	Current bool   `json:"current"`          // the target points at it
-	Broken  string `json:"broken,omitempty"` // why the chain ends here; empty: it goes on, or is at its end
+// A Hold forbids promotions of a target until it is released.
+type Hold struct {
+	By     string    `json:"by,omitempty"` // who, or which run
+	At     time.Time `json:"at,omitzero"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// A Decision is one row of a target's history: what one run decided about all
+// images, newest first.
+type Decision struct {
+	ID     string    `json:"id,omitempty"` // the same in the records of all images; empty: no record
+	Seq    int64     `json:"seq,omitempty"`
+	Time   time.Time `json:"time,omitzero"` // by the clock of the run; the order is that of Seq
+	Event  Event     `json:"event"`         // empty: in production before records began
+	SHA    Commit    `json:"sha"`
+	Actor  string    `json:"actor,omitempty"`
+	RunURL string    `json:"run_url,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	Forced string    `json:"forced,omitempty"` // the reason given with force
+	// SignedBy is the fingerprint of the key; empty: unsigned.
+	SignedBy string `json:"signed_by,omitempty"`
+	Held     bool   `json:"held"`             // the target was on hold after it
+	Current  bool   `json:"current"`          // every target shows its digests
+	Broken   string `json:"broken,omitempty"` // why the history ends here; empty: it goes on, or is at its end
+	// Images are the digests that it was about, and what they replaced.
+	Images []DecidedImage `json:"images"`
+}
+
+// A DecidedImage is one image's part of a [Decision].
+type DecidedImage struct {
+	Image    string `json:"image"`
+	Digest   Digest `json:"digest"`
+	Replaced Digest `json:"replaced,omitempty"`
+}
+
+// An Admission says whether an image may run.
+type Admission struct {
+	Admitted bool   `json:"admitted"`
+	Image    string `json:"image"`            // as asked for
+	Digest   Digest `json:"digest,omitempty"` // that may run; empty: none may
+	Reason   string `json:"reason,omitempty"` // why not
 }
 
 // A Rollback says what was replaced by what.

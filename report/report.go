@@ -38,10 +38,17 @@ type Report struct {
 	Phases   []Phase  `json:"phases"`
 	Warnings []string `json:"warnings"`
 	// Faults lists what is wrong with the inputs, when that ended the run.
-	Faults   []string       `json:"faults,omitempty"`
-	History  []HistoryEntry `json:"history,omitempty"`
-	Rollback *Rollback      `json:"rollback,omitempty"`
-	Run      Run            `json:"run"`
+	Faults   []string   `json:"faults,omitempty"`
+	History  []Decision `json:"history,omitempty"`
+	Rollback *Rollback  `json:"rollback,omitempty"`
+	// Held is the hold that was on the target at the end; nil: there was none, or
+	// the mode does not read it.
+	Held *Hold `json:"held,omitempty"`
+	// Signed is the fingerprint of the key that signs this run's records; empty:
+	// they are unsigned.
+	Signed    string     `json:"signed,omitempty"`
+	Admission *Admission `json:"admission,omitempty"`
+	Run       Run        `json:"run"`
 }
 
 // A Run says who ran the gate, and where.

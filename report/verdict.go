@@ -37,6 +37,7 @@ const (
 	ExitUsage        Exit = 2 // invalid input; no request was made
 	ExitInconclusive Exit = 3 // something could not be judged; no target was moved
 	ExitRegistry     Exit = 4 // the registry refused or failed a move
+	ExitAfterwards   Exit = 5 // moved, then something that follows failed
 )
 
 // Exit is the exit code of a verdict where the registry did its part.
@@ -62,11 +63,17 @@ const (
 	ModeRollback Mode = "rollback"
 	ModeStatus   Mode = "status"
 	ModeHistory  Mode = "history"
+	ModeHold     Mode = "hold"
+	ModeRelease  Mode = "release"
+	ModeAdmit    Mode = "admit"
 )
 
 // Modes lists every mode, in the order in which help shows them.
 func Modes() []Mode {
-	return []Mode{ModeVerify, ModeSmoke, ModePromote, ModeRollback, ModeStatus, ModeHistory}
+	return []Mode{
+		ModeVerify, ModeSmoke, ModePromote, ModeRollback, ModeHold, ModeRelease,
+		ModeAdmit, ModeStatus, ModeHistory,
+	}
 }
 
 // Known reports whether there is such a mode.
@@ -77,7 +84,11 @@ func (m Mode) NeedsFleet() bool { return m == ModeVerify || m == ModeSmoke || m 
 
 // NeedsRegistry reports whether the mode reads or writes a registry.
 func (m Mode) NeedsRegistry() bool {
-	return m == ModeVerify || m == ModePromote || m == ModeRollback || m == ModeHistory
+	switch m {
+	case ModeVerify, ModePromote, ModeRollback, ModeHold, ModeRelease, ModeAdmit, ModeHistory:
+		return true
+	}
+	return false
 }
 
 // NeedsCommit reports whether the mode can't do without a commit.

@@ -192,14 +192,28 @@ func historyTable(r *report.Report) table {
 			}
 			event := cell{text: phrase{{kind: kindSaid, text: clean(cmp.Or(e.Event, "no record"), maxName)}}}
 			return row{shadeNone, []cell{now, words("%s", cmp.Or(report.Moment(e.Time), "–")), event, value(e.SHA.Short()),
-				by(e, r.Run.URL), value(e.Image), digest(e.Digest), digest(e.Replaced), sentence(why)}}
+				by(e, r.Run.URL), value(decidedOn(e)), digest(firstImage(e).Digest), digest(firstImage(e).Replaced), sentence(why)}}
 		},
 	}
 }
 
+func firstImage(e report.Decision) report.DecidedImage {
+	if len(e.Images) == 0 {
+		return report.DecidedImage{}
+	}
+	return e.Images[0]
+}
+
+func decidedOn(e report.Decision) string {
+	if len(e.Images) > 1 {
+		return report.Count(len(e.Images), "image")
+	}
+	return firstImage(e).Image
+}
+
 // by names who made a record. The address in it is foreign: it is a link only
 // when it leads to where this run was made.
-func by(e report.HistoryEntry, site string) cell {
+func by(e report.Decision, site string) cell {
 	c := cell{text: phrase{name(e.Actor)}, sign: clean(strings.TrimSpace(e.Actor+" "+e.RunURL), maxLong)}
 	switch {
 	case e.RunURL == "":
