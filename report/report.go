@@ -76,6 +76,10 @@ const (
 	PhaseRecords   PhaseName = "records"
 	PhaseRollback  PhaseName = "rollback"
 	PhaseHistory   PhaseName = "history"
+	PhaseSettle    PhaseName = "settle"
+	PhaseHold      PhaseName = "hold"
+	PhaseRelease   PhaseName = "release"
+	PhaseAdmission PhaseName = "admission"
 )
 
 // A Phase is one stretch of the run, for the timeline.

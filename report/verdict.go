@@ -91,6 +91,18 @@ func (m Mode) NeedsRegistry() bool {
 	return false
 }
 
+// Records reports whether the mode writes records of what it decides.
+func (m Mode) Records() bool {
+	switch m {
+	case ModeVerify, ModePromote, ModeRollback, ModeHold, ModeRelease:
+		return true
+	}
+	return false
+}
+
+// NeedsReason reports whether the mode can't do without a reason in words.
+func (m Mode) NeedsReason() bool { return m == ModeHold || m == ModeRelease }
+
 // NeedsCommit reports whether the mode can't do without a commit.
 func (m Mode) NeedsCommit() bool { return m == ModeVerify || m == ModePromote || m == ModeStatus }
 
