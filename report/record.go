@@ -45,6 +45,22 @@ type Hold struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
+// String says since when, by whom and why: "on hold since 2026-03-14 03:00:00 UTC,
+// by ana: invoices are wrong". What is not known is left out.
+func (h *Hold) String() string {
+	text := "on hold"
+	if !h.At.IsZero() {
+		text += " since " + Moment(h.At)
+	}
+	if h.By != "" {
+		text += ", by " + h.By
+	}
+	if h.Reason != "" {
+		text += ": " + h.Reason
+	}
+	return text
+}
+
 // A Decision is one row of a target's history: what one run decided about all
 // images, newest first.
 type Decision struct {
