@@ -2,9 +2,9 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"slices"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
@@ -63,12 +63,41 @@ func (r *run) moveTarget(ctx context.Context, moved report.Verdict) {
 	if err == nil {
 		r.takeTags()
 		r.logMoves()
+		r.settleTags(ctx, moved)
 		return
 	}
+	green := r.report.Reason
 	r.decideError(moved, err)
-	if r.report.Verdict == report.Inconclusive {
+	if isHeld(err) && moved == report.Green {
+		r.decide(report.Refused, green+", but "+r.report.Reason)
+	}
+	if v := r.report.Verdict; v == report.Inconclusive || v == report.Refused {
 		r.restoreCanary()
 	}
+}
+
+// settleTags makes sure that what was moved stays: a registry may still carry out
+// an older write of somebody else. Nobody waits for it but this run.
+func (r *run) settleTags(ctx context.Context, moved report.Verdict) {
+	if r.plan.Promote.DryRun {
+		return
+	}
+	r.phase(report.PhaseSettle)
+	err := r.candidate.Settle(ctx)
+	r.takeTags()
+	var failed *promote.MoveError
+	switch {
+	case errors.As(err, &failed):
+		r.decideError(moved, err)
+	case err != nil:
+		r.afterwards("it was promoted, but the tags could not be read once more after the move: " + err.Error())
+	}
+}
+
+// afterwards ends a run whose targets were moved and in which something that
+// follows failed: neither the verdict nor the tags change.
+func (r *run) afterwards(reason string) {
+	r.report.Exit, r.report.Reason = report.ExitAfterwards, r.clean(reason)
 }
 
 // logMoves logs where the targets point.
@@ -145,101 +174,4 @@ func (r *run) restoreCanary() {
 		return
 	}
 	r.log("canary tag %s put back", canary.Tag)
-}
-
-// promote is the mode: a commit that was green before, moved by hand.
-func (r *run) promote(ctx context.Context) {
-	err := r.resolve(ctx, promote.ForPromote)
-	if err == nil {
-		err = r.preflight(ctx)
-	}
-	if err != nil {
-		r.decideError(report.None, err)
-		return
-	}
-	reason := "promoted by hand"
-	if r.plan.Promote.DryRun {
-		reason = "would be promoted by hand"
-	}
-	r.decide(report.None, reason)
-	r.moveTarget(ctx, report.None)
-}
-
-// rollback is the mode: the target is put back to an earlier commit's digests.
-func (r *run) rollback(ctx context.Context) {
-	r.phase(report.PhaseRollback)
-	result, err := r.promoter.Rollback(ctx, r.plan.SHA, r.plan.Reason)
-	r.report.Images = result.Images
-	for _, w := range result.Warnings {
-		r.warn(w)
-	}
-	if to := result.Rollback.ToSHA; to != "" {
-		r.report.SHA = to
-	}
-	if err != nil {
-		r.decideError(report.None, err)
-	} else {
-		r.decide(report.None, r.rolledBack(result.Rollback))
-		r.logMoves()
-	}
-	if r.report.Verdict == report.None { // else nothing was replaced
-		r.report.Rollback = &result.Rollback
-	}
-}
-
-// rolledBack is one sentence on a rollback that went well.
-func (r *run) rolledBack(back report.Rollback) string {
-	text := "rolled back"
-	if r.plan.Promote.DryRun {
-		text = "would roll back"
-	}
-	text += " from " + orUnknown(back.FromSHA) + " to " + orUnknown(back.ToSHA)
-	if r.plan.Reason != "" {
-		text += ": " + r.plan.Reason
-	}
-	return text
-}
-
-func orUnknown(sha report.Commit) string {
-	if sha == "" {
-		return "an unknown commit"
-	}
-	return sha.Short()
-}
-
-// history is the mode: the chain of records behind the target tag.
-func (r *run) history(ctx context.Context) {
-	r.phase(report.PhaseHistory)
-	var err error
-	r.report.History, err = r.promoter.History(ctx)
-	if err != nil {
-		r.decide(report.Inconclusive, err.Error())
-		return
-	}
-	r.decide(report.None, report.Count(len(r.report.History), "step")+" behind "+r.plan.Promote.TargetTag)
-}
-
-// status is the mode: one question to every tenant.
-func (r *run) status(ctx context.Context) {
-	r.phase(report.PhaseRollout)
-	rollouts := make([]report.Rollout, len(r.plan.Tenants)) // unknown, all of them
-	if r.identity() {
-		rollouts = r.fleet.Probe(ctx, r.waitOptions())
-	} else {
-		r.warn("no tenant was asked: version-path is none, so the fleet can't report its commit")
-	}
-	current := 0
-	for i := range rollouts {
-		r.report.Tenants[i].Rollout = &rollouts[i]
-		if rollouts[i].IsCurrent() {
-			current++
-		}
-	}
-	r.decide(report.None, report.Count(current, "tenant")+" of "+report.Count(len(r.plan.Tenants), "tenant")+" current")
-	if ctx.Err() != nil {
-		r.decide(report.None, web.Cause(ctx).Error())
-	}
-	if current == 0 || current != len(r.plan.Tenants) || ctx.Err() != nil {
-		r.report.Exit = report.ExitInconclusive
-	}
 }

@@ -29,6 +29,8 @@ type run struct {
 	cleanup context.Context
 	// cannotMove is why a move would fail; nil: nothing is known against it.
 	cannotMove error
+	// onHold: the promotion was refused because the target is on hold.
+	onHold bool
 
 	mu             sync.Mutex
 	observerFailed error
@@ -84,6 +86,12 @@ func (r *run) execute(ctx context.Context) {
 		r.promote(ctx)
 	case report.ModeRollback:
 		r.rollback(ctx)
+	case report.ModeHold:
+		r.hold(ctx)
+	case report.ModeRelease:
+		r.release(ctx)
+	case report.ModeAdmit:
+		r.admit(ctx)
 	case report.ModeStatus:
 		r.status(ctx)
 	case report.ModeHistory:
@@ -104,6 +112,9 @@ func (g *Gate) blank() *report.Report {
 	for _, t := range p.Tenants {
 		r.Tenants = append(r.Tenants, report.Tenant{Name: t.Name, URL: t.URL, Checks: []report.CheckResult{}})
 	}
+	if p.Promote.Signer != nil && p.Mode.Records() {
+		r.Signed = p.Promote.Signer.Fingerprint()
+	}
 	if p.Mode == report.ModeVerify && p.Promote.CanaryTag != "" {
 		r.Canary = &report.Canary{Tag: p.Promote.CanaryTag}
 	}
@@ -122,6 +133,7 @@ func (r *run) decideError(moved report.Verdict, err error) {
 	var failed *promote.MoveError
 	switch {
 	case errors.As(err, &refused):
+		r.onHold = isHeld(err)
 		r.decide(report.Refused, refused.Reason)
 	case errors.As(err, &failed):
 		r.decide(moved, err.Error())
@@ -153,6 +165,7 @@ func (r *run) takeTags() {
 	}
 	r.report.Images = r.candidate.Images()
 	r.report.Promoted = report.Everywhere(r.report.Images)
+	r.report.Held = r.cleanHold(r.candidate.Held())
 	if canary := r.candidate.Canary(); canary.Tag != "" {
 		canary.Detail = r.clean(canary.Detail)
 		r.report.Canary = &canary

@@ -11,6 +11,9 @@ func (r *run) next() string {
 	target := r.plan.Promote.TargetTag
 	switch v := r.report.Verdict; {
 	case r.report.Exit == report.ExitRegistry:
+		if r.plan.Mode.NeedsReason() {
+			return "Fix what the registry refused, and run again."
+		}
 		return fmt.Sprintf("See where %s points below, fix what the registry refused, and run again: images already in place are not touched.", target)
 	case v == report.Red && r.report.Promoted:
 		return fmt.Sprintf("%s points at this rejected commit: roll back now with `canary-verify rollback`.", target)
@@ -18,6 +21,12 @@ func (r *run) next() string {
 		return fmt.Sprintf("Fix what the check found and merge again; %s was not touched.", target)
 	case v == report.Red:
 		return "Fix what the check found."
+	case r.report.Exit == report.ExitAfterwards:
+		return fmt.Sprintf("%s was moved: see where it points below, and make sure that this is meant.", target)
+	case r.onHold:
+		return fmt.Sprintf("When the reason for the hold is gone, release %s with `canary-verify release --reason …`, then promote this commit with `canary-verify promote --sha %s`.", target, r.report.SHA.Short())
+	case r.plan.Mode == report.ModeHold && v == report.None:
+		return fmt.Sprintf("Nothing is promoted to %s until `canary-verify release --reason …`.", target)
 	case v == report.Inconclusive:
 		return r.advice()
 	case v == report.Skipped:

@@ -44,13 +44,17 @@ type Plan struct {
 	Suite             *smoke.Suite  // nil: [DefaultSuite]
 	Soak              time.Duration // how long the suite is repeated; zero: one round
 	Promote           promote.Config
-	// Reason stands in the record of a promotion or a rollback by hand.
+	// Reference is the image that mode admit is asked about: "image:tag" or
+	// "image@digest". It stands in place of Promote.Images.
+	Reference string
+	// Reason stands in the record of what is done by hand. Modes hold and release
+	// need one.
 	Reason   string
 	Deadline time.Duration // of the whole run; zero: [DefaultDeadline]
 	// SkipEmpty turns an empty fleet into the verdict skipped.
 	SkipEmpty bool
 	// Secrets are those that no other field holds, such as the token of an
-	// Ancestry: no text of the run shows them.
+	// Ancestry or the private key of a Signer: no text of the run shows them.
 	Secrets  []secret.Value
 	Origin   report.Run
 	Tool     string // version of canary-verify
@@ -112,7 +116,7 @@ type Gate struct {
 func New(plan Plan) (*Gate, error) {
 	plan, err := plan.withDefaults()
 	g := &Gate{plan: plan, redact: plan.Redactor()}
-	invalid := []error{err, g.malformed()}
+	invalid := []error{err, g.malformed(), g.trusted(), g.referenced()}
 	if !g.skips() {
 		invalid = append(invalid, g.missing())
 	}
@@ -120,11 +124,52 @@ func New(plan Plan) (*Gate, error) {
 		g.fleet, err = fleet.New(plan.Tenants, plan.Fleet)
 		invalid = append(invalid, err)
 	}
-	if plan.Mode.NeedsRegistry() && len(plan.Promote.Images) > 0 {
-		g.promoter, err = promote.New(plan.Promote)
+	if plan.Mode.NeedsRegistry() && len(g.plan.Promote.Images) > 0 {
+		g.promoter, err = promote.New(g.plan.Promote)
 		invalid = append(invalid, err)
 	}
 	return g, errors.Join(invalid...)
+}
+
+// trusted finds why what the run writes would not count, or what it reads could
+// not.
+func (g *Gate) trusted() error {
+	p := g.plan
+	if !p.Mode.NeedsRegistry() {
+		return nil
+	}
+	// In an emergency a rollback with force moves tags even where it can't sign.
+	unsigned := p.Promote.DryRun || p.Mode == report.ModeRollback && p.Promote.Force != ""
+	if !p.Mode.Records() || unsigned {
+		return p.Promote.Trust.Check()
+	}
+	return errors.Join(p.Promote.Trust.Check(), p.Promote.Trust.CheckSigner(p.Promote.Signer))
+}
+
+// referenced takes image and tag from the reference of mode admit. One with a tag
+// and a digest asks for that digest behind that tag.
+func (g *Gate) referenced() error {
+	p := &g.plan
+	if p.Mode != report.ModeAdmit || p.Reference == "" {
+		return nil
+	}
+	malformed := func(problem string) error {
+		return &report.InvalidError{Field: "Images", Problem: fmt.Sprintf("%q %s", clip(p.Reference), problem)}
+	}
+	image, digest, byDigest := strings.Cut(p.Reference, "@")
+	if _, err := report.ParseDigest(digest); byDigest && err != nil {
+		return malformed("does not name a digest: write sha256: and 64 hex digits")
+	}
+	if colon := strings.LastIndex(image, ":"); colon > strings.LastIndex(image, "/") {
+		image, p.Promote.TargetTag = image[:colon], image[colon+1:]
+	} else if !byDigest {
+		return malformed("has neither a tag nor a digest")
+	}
+	p.Promote.Images = []string{image}
+	if byDigest {
+		p.Reference = image + "@" + digest
+	}
+	return nil
 }
 
 // skips reports whether nothing is configured and that is allowed.
@@ -172,11 +217,19 @@ func (g *Gate) missing() error {
 	if p.Mode.NeedsFleet() && len(p.Tenants) == 0 {
 		add("Tenants", "no tenant is given")
 	}
-	if p.Mode.NeedsRegistry() && len(p.Promote.Images) == 0 {
+	switch {
+	case !p.Mode.NeedsRegistry() || len(p.Promote.Images) > 0:
+	case p.Mode == report.ModeAdmit && p.Reference != "": // it is malformed, and reported as that
+	case p.Mode == report.ModeAdmit:
+		add("Images", "no image is given; name one with its tag or digest, for example registry.example.com/team/app:latest")
+	default:
 		add("Images", "no image is given; list the repositories without a tag, for example registry.example.com/team/app")
 	}
 	if p.SHA == "" && p.Mode.NeedsCommit() {
 		add("SHA", "no commit is given")
+	}
+	if p.Reason == "" && p.Mode.NeedsReason() {
+		add("Reason", "no reason is given; say in words why, for those who meet the hold")
 	}
 	return errors.Join(invalid...)
 }
