@@ -131,6 +131,9 @@ func New(plan Plan) (*Gate, error) {
 	return g, errors.Join(invalid...)
 }
 
+// Target returns the tag that the run is about.
+func (g *Gate) Target() string { return g.plan.Promote.TargetTag }
+
 // trusted finds why what the run writes would not count, or what it reads could
 // not.
 func (g *Gate) trusted() error {
@@ -153,17 +156,14 @@ func (g *Gate) referenced() error {
 	if p.Mode != report.ModeAdmit || p.Reference == "" {
 		return nil
 	}
-	malformed := func(problem string) error {
-		return &report.InvalidError{Field: "Images", Problem: fmt.Sprintf("%q %s", clip(p.Reference), problem)}
-	}
 	image, digest, byDigest := strings.Cut(p.Reference, "@")
-	if _, err := report.ParseDigest(digest); byDigest && err != nil {
-		return malformed("does not name a digest: write sha256: and 64 hex digits")
+	if _, err := report.ParseDigest(digest); byDigest && err != nil { // not shown: it may hold credentials
+		return &report.InvalidError{Field: "Images", Problem: "what stands behind @ is not a digest: write sha256: and 64 hex digits"}
 	}
 	if colon := strings.LastIndex(image, ":"); colon > strings.LastIndex(image, "/") {
 		image, p.Promote.TargetTag = image[:colon], image[colon+1:]
 	} else if !byDigest {
-		return malformed("has neither a tag nor a digest")
+		return &report.InvalidError{Field: "Images", Problem: fmt.Sprintf("%q has neither a tag nor a digest", clip(image))}
 	}
 	p.Promote.Images = []string{image}
 	if byDigest {

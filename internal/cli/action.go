@@ -105,11 +105,7 @@ func (a *action) values() *values {
 // actionMode reads the input mode. An unknown one is rejected, and the other
 // inputs are then checked as those of verify, so that all is reported at once.
 func actionMode(v *values) report.Mode {
-	words := make([]string, 0, len(report.Modes()))
-	for _, m := range report.Modes() {
-		words = append(words, string(m))
-	}
-	return report.Mode(v.oneOf("mode", words...))
+	return report.Mode(v.oneOf("mode", strings.Split(modeWords(", "), ", ")...))
 }
 
 // nearest returns the input that a misspelt name most likely means; empty: it
@@ -216,9 +212,7 @@ func (a *action) conclude(s *session, r *report.Report) report.Exit {
 			continue
 		}
 		a.print("error: the result could not be kept: " + err.Error())
-		if code == report.ExitOK {
-			code = report.ExitInconclusive
-		}
+		code = notKept(r, code)
 	}
 	if code != report.ExitOK {
 		a.protocol.Errorf("%s", a.safe(summary.Headline(r)))
@@ -253,7 +247,7 @@ func (a *action) writeOutputs(r *report.Report, reportPath string) error {
 		"verdict": r.Verdict.String(), "ran": strconv.FormatBool(r.Ran),
 		"promoted": strconv.FormatBool(r.Promoted), "sha": string(r.SHA),
 		"rejected-sha": rejected, "digests": object(digests), "previous-digests": object(previous),
-		"report": reportPath,
+		"held": strconv.FormatBool(r.Held != nil), "report": reportPath,
 	} {
 		if strings.ContainsAny(value, "\r\n") {
 			return fmt.Errorf("output %s has a line break, which would forge other outputs; it is not set", name)

@@ -25,8 +25,9 @@ type Command struct {
 	Terminal bool
 	Width    int
 
-	frontend frontend
-	readerOf string // the flag that took standard input
+	frontend  frontend
+	readerOf  string // the flag that took standard input
+	stateFile string // where admit remembers what it saw; empty: nowhere
 }
 
 // A frontend shows a run.
@@ -119,7 +120,7 @@ func (c *Command) execute(ctx context.Context, s *session) report.Exit {
 	r := s.gate.Run(ctx)
 	r.Warnings = append(append([]string{}, s.warnings...), r.Warnings...)
 	code := c.frontend.conclude(s, r)
-	if warning := status.finish(cleanup, r); warning != "" {
+	for _, warning := range status.finish(cleanup, r) {
 		c.frontend.Warn(warning)
 	}
 	return code

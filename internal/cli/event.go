@@ -19,7 +19,7 @@ const maxEvent = 25 << 20
 // so there the payload alone counts.
 func (c *Command) commit(mode report.Mode, v *values) report.Commit {
 	text := v.text("sha")
-	if text == "" && mode != report.ModeRollback && mode != report.ModeHistory {
+	if text == "" && (mode.NeedsCommit() || mode.RunsChecks()) {
 		text = c.eventCommit(v)
 	}
 	if text == "" {

@@ -18,9 +18,15 @@ var summaries = map[report.Mode]string{
 	report.ModeSmoke:    "run the checks alone, without a registry; without a commit nothing is waited for",
 	report.ModePromote:  "promote a commit that was green before",
 	report.ModeRollback: "point the target tag at an earlier good commit",
+	report.ModeHold:     "forbid promotions of the target tag, with a reason",
+	report.ModeRelease:  "allow promotions of the target tag again",
+	report.ModeAdmit:    "may this image run? print the digest to pull, or why not",
 	report.ModeStatus:   "show which commit each tenant runs",
 	report.ModeHistory:  "show who promoted what, when and from where",
 }
+
+// arguments says how many arguments a command takes.
+var arguments = [...]string{"no argument", "one image"}
 
 // runMode is one sub-command from its arguments to its exit code.
 func (c *Command) runMode(ctx context.Context, mode report.Mode, args []string) report.Exit {
@@ -32,18 +38,26 @@ func (c *Command) runMode(ctx context.Context, mode report.Mode, args []string) 
 		}
 		return c.misuse("%s: %v%s", mode, err, secretAdvice(err))
 	}
-	if flags.NArg() > 0 {
-		return c.misuse("%s takes no argument, %q was given; canary-verify %s --help lists its flags", mode, shown(flags.Arg(0)), mode)
+	takes := 0
+	if mode == report.ModeAdmit {
+		takes = 1
+	}
+	if flags.NArg() > takes {
+		return c.misuse("%s takes %s, %q was given; canary-verify %s --help lists its flags", mode, arguments[takes], shown(flags.Arg(takes)), mode)
 	}
 	v := c.flagValues(mode, flags)
+	if flags.NArg() == 1 {
+		v.texts["images"] = flags.Arg(0)
+	}
 	output, _ := flags.GetString("output")
 	switch output {
 	case "text", "json", "markdown":
 	default:
 		v.reject("output", "%q is not one of text, json, markdown", shown(output))
 	}
-	t := &terminal{command: c, output: output, color: c.Terminal && c.env("NO_COLOR") == ""}
+	t := &terminal{command: c, output: output, color: c.Terminal && c.env("NO_COLOR") == "", quiet: mode == report.ModeAdmit}
 	c.frontend = t
+	c.stateFile, _ = flags.GetString("state")
 	s, err := c.prepare(mode, v)
 	t.session, t.redact = s, s.redact
 	if err != nil {
@@ -86,6 +100,9 @@ func modeFlags(mode report.Mode) *pflag.FlagSet {
 		}
 	}
 	flags.String("output", "text", "")
+	if mode == report.ModeAdmit {
+		flags.String("state", "", "")
+	}
 	return flags
 }
 

@@ -48,13 +48,18 @@ CANARY_TENANT_URLS. Secrets come only from the environment or from a file.
 Without a command under a runner of GitHub or Gitea actions it is the action.
 
 Exit codes: 0 green, skipped, or done; 1 red or refused; 2 invalid input;
-3 inconclusive; 4 the registry refused or failed a move.
+3 inconclusive; 4 the registry refused or failed a move; 5 moved, then something
+that follows failed.
 `)
 }
 
 // printModeHelp is the help of one mode.
 func (c *Command) printModeHelp(m report.Mode) {
-	fmt.Fprintf(c.Stdout, "canary-verify %s: %s.\n\nUsage: canary-verify %s [flags]\n\nFlags:\n", m, summaries[m], m)
+	argument := ""
+	if m == report.ModeAdmit {
+		argument = " IMAGE:TAG or IMAGE@DIGEST"
+	}
+	fmt.Fprintf(c.Stdout, "canary-verify %s: %s.\n\nUsage: canary-verify %s [flags]%s\n\nFlags:\n", m, summaries[m], m, argument)
 	for _, in := range inputs {
 		if in.name == "mode" || !in.serves(m) || in.secret && hasInput(secretFlag(in.name)) {
 			continue
@@ -71,6 +76,9 @@ func (c *Command) printModeHelp(m report.Mode) {
 		if in.def != "" {
 			fmt.Fprintf(c.Stdout, "        Default: %s\n", in.def)
 		}
+	}
+	if m == report.ModeAdmit {
+		fmt.Fprint(c.Stdout, "  --state PATH\n        File that remembers the newest records that were seen, so that a registry\n        that was put back to an older state is noticed.\n")
 	}
 	fmt.Fprint(c.Stdout, "  --output FORM\n        Form of the result on standard output: text, json or markdown.\n        Default: text\n")
 	fmt.Fprintf(c.Stdout, "\nEvery flag can also be set in the environment, for example %s.\n", flagVariable("dry-run"))

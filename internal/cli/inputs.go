@@ -46,26 +46,27 @@ type input struct {
 var (
 	fleetModes    = []report.Mode{report.ModeVerify, report.ModeSmoke, report.ModeStatus}
 	judgeModes    = []report.Mode{report.ModeVerify, report.ModeSmoke}
-	registryModes = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback, report.ModeHistory}
+	registryModes = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback, report.ModeHold, report.ModeRelease, report.ModeAdmit, report.ModeHistory}
+	recordModes   = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback, report.ModeHold, report.ModeRelease}
 	movingModes   = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback}
 	forgeModes    = []report.Mode{report.ModeVerify, report.ModeSmoke, report.ModePromote, report.ModeRollback}
 )
 
 // inputs is the one table. Defaults are stated by the libraries.
 var inputs = []input{
-	{name: "mode", field: "Mode", def: string(gate.DefaultMode), help: "What to do: verify, smoke, promote, rollback, status or history."},
+	{name: "mode", field: "Mode", def: string(gate.DefaultMode), help: "What to do: " + modeWords(" or ") + "."},
 	{name: "sha", field: "SHA", note: "from the event", help: "Commit, 7 to 40 hex digits. Empty: the event's commit (head_sha under workflow_run, else GITHUB_SHA); for rollback the newest earlier good one."},
 	{name: "tenant-urls", field: "URLs", kind: list, modes: fleetModes, help: "Base URLs of the canary tenants."},
 	{name: "admin-tokens", field: "Tokens", kind: list, secret: true, modes: fleetModes, help: "Admin tokens, in the order of tenant-urls."},
 	{name: "org-ids", field: "OrgIDs", kind: list, modes: fleetModes, help: "Org ids, in the order of tenant-urls, or leave empty; sent as " + molecule.OrgHeader + "."},
 	{name: "tenants", secret: true, modes: fleetModes, help: "Instead of the three lists: a YAML or JSON list of {name, url, token, org-id}."},
 	{name: "tenants-file", kind: file, modes: fleetModes, help: "The same list in a file of the workspace, for fleets that don't fit into one variable."},
-	{name: "images", field: "Images", kind: list, modes: registryModes, help: "Image repositories, without a tag."},
-	{name: "source-tag", field: "SourceTag", def: promote.DefaultSourceTag, modes: registryModes, help: "Tag of the candidate; {sha} is the commit's first 7 digits, {full-sha} all of them."},
+	{name: "images", field: "Images", kind: list, modes: registryModes, help: "Image repositories, without a tag; for admit one image with its tag or digest."},
+	{name: "source-tag", field: "SourceTag", def: promote.DefaultSourceTag, modes: movingModes, help: "Tag of the candidate; {sha} is the commit's first 7 digits, {full-sha} all of them."},
 	{name: "target-tag", field: "TargetTag", def: promote.DefaultTargetTag, modes: registryModes, help: "Tag that production follows."},
 	{name: "canary-tag", field: "CanaryTag", modes: []report.Mode{report.ModeVerify}, help: "Tag that the canary tenants follow: moved to the candidate before the wait, put back unless the verdict is green."},
 	{name: "registry-username", field: "Username", modes: registryModes, help: "User for the one registry that all images share; empty: the Docker configuration."},
-	{name: "registry-password", field: "Password", secret: true, modes: registryModes, help: "Password or token that may write packages."},
+	{name: "registry-password", field: "Password", secret: true, modes: registryModes, help: "Password or token that may write packages; for admit and history one that may read them."},
 	{name: "version-path", field: "VersionPath", def: fleet.DefaultVersionPath, modes: fleetModes, help: "Path where a tenant reports its commit; none: there is no such endpoint, so wait settle and mark identity as unproven."},
 	{name: "version-field", field: "VersionField", def: fleet.DefaultVersionField, modes: fleetModes, help: "Dotted path of the commit in that JSON answer."},
 	{name: "settle", field: "Settle", def: short(gate.DefaultSettle), kind: duration, modes: judgeModes, help: "Fixed wait with version-path: none."},
@@ -77,13 +78,27 @@ var inputs = []input{
 	{name: "soak", field: "Soak", def: "0s", kind: duration, modes: judgeModes, help: "Repeat the suite for this long; every round must pass."},
 	{name: "concurrency", field: "Concurrency", def: strconv.Itoa(fleet.DefaultConcurrency), kind: number, modes: fleetModes, help: "Tenants checked at the same time."},
 	{name: "deadline", field: "Deadline", def: short(gate.DefaultDeadline), kind: duration, help: "Overall timeout; the report is still written."},
-	{name: "dry-run", def: "false", kind: boolean, modes: movingModes, help: "Decide and report, move nothing."},
-	{name: "force", modes: movingModes, help: "A reason in words: lifts the refusals of order and of missing, red or rolled-back records, and is recorded."},
-	{name: "reason", modes: movingModes, help: "Why, in words; kept in the record of a promotion or rollback by hand."},
+	{name: "dry-run", def: "false", kind: boolean, modes: recordModes, help: "Decide and report, move nothing and record nothing."},
+	{name: "force", modes: movingModes, help: "A reason in words: lifts the refusals of order, of a hold and of missing, red or rolled-back records, and is recorded."},
+	{name: "reason", field: "Reason", modes: recordModes, help: "Why, in words; kept in the record of what is done by hand. hold and release need one."},
+	{name: "hold", def: "true", modes: []report.Mode{report.ModeRollback}, help: "true, or none: a rollback puts the target on hold, so that nothing is promoted until it is released."},
+	{name: "signing-key", field: "SigningKey", secret: true, modes: recordModes, help: "Private key in PEM that signs each record: ECDSA P-256 or Ed25519, made by openssl or by cosign generate-key-pair. Empty: records are unsigned."},
+	{name: "signing-key-password", field: "SigningKeyPassword", secret: true, modes: recordModes, help: "Password of a signing key that cosign made."},
+	{name: "trusted-keys", field: "TrustedKeys", modes: registryModes, help: "Public keys whose records count: PEM, one after the other, or the path of such a file in the workspace. Empty: every record counts."},
+	{name: "require-signed", note: "`true` with `trusted-keys`", kind: boolean, modes: registryModes, help: "Records without a trusted signature count as absent."},
 	{name: "unconfigured", def: "fail", modes: fleetModes, help: "fail, or skip: an empty fleet is a warning and exit 0. It never promotes."},
 	{name: "allow-http", def: "false", kind: boolean, modes: fleetModes, help: "Permit plain http to a host that is not loopback."},
 	{name: "github-token", secret: true, modes: forgeModes, help: "Token for commit status and ancestry on GitHub or Gitea."},
 	{name: "report-dir", kind: file, help: "Folder in the workspace for report.json, summary.md, junit.xml and report.html."},
+}
+
+// modeWords lists the modes for a sentence.
+func modeWords(last string) string {
+	words := make([]string, 0, len(report.Modes()))
+	for _, m := range report.Modes() {
+		words = append(words, string(m))
+	}
+	return strings.Join(words[:len(words)-1], ", ") + last + words[len(words)-1]
 }
 
 // short writes a duration as people do: 7m, not 7m0s.
@@ -123,6 +138,7 @@ var outputs = []output{
 	{"rejected-sha", "The commit, only when the verdict is red."},
 	{"digests", "JSON object: image as written to the candidate's digest."},
 	{"previous-digests", "JSON object: image as written to the digest that the target had before."},
+	{"held", "true where the target is on hold at the end."},
 	{"report", "Path of report.json relative to the workspace, when it was written."},
 }
 

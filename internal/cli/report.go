@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
@@ -27,6 +28,20 @@ func (s *session) malformed(err error) *report.Report {
 		}
 	}
 	return r
+}
+
+// notKept is the exit code of a run whose result could not be kept: nobody would
+// know what it did.
+func notKept(r *report.Report, code report.Exit) report.Exit {
+	moved := slices.ContainsFunc(r.Images, func(i report.Image) bool { return i.State == report.Promoted })
+	switch {
+	case code != report.ExitOK:
+		return code
+	case moved:
+		return report.ExitAfterwards
+	default:
+		return report.ExitInconclusive
+	}
 }
 
 // flat takes a joined error apart, down to the single ones.

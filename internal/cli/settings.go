@@ -12,6 +12,7 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/gate"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/forge"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
@@ -55,6 +56,7 @@ func (c *Command) prepare(mode report.Mode, v *values) (*session, error) {
 	if mode.RunsChecks() {
 		s.plan.Suite = c.suite(v)
 	}
+	s.refer(v)
 	s.plan.Secrets = otherSecrets(v)
 	s.redact = s.plan.Redactor()
 	s.reportDir = c.reportDir(v)
@@ -62,11 +64,31 @@ func (c *Command) prepare(mode report.Mode, v *values) (*session, error) {
 	if s.forge != nil {
 		s.plan.Promote.Ancestry = s.forge
 	}
+	state := &stateFile{path: c.stateFile}
+	if c.stateFile != "" {
+		s.plan.Promote.Witness = state
+	}
 	s.plan.Origin.CommitURL = c.commitURL(s.plan.SHA)
 	var err error
 	s.gate, err = gate.New(s.plan)
+	state.target = s.gate.Target()
 	v.invalidPlan(err)
 	return s, errors.Join(v.invalid...)
+}
+
+// refer takes the image that mode admit is asked about from the list of images.
+func (s *session) refer(v *values) {
+	if s.plan.Mode != report.ModeAdmit {
+		return
+	}
+	switch images := s.plan.Promote.Images; len(images) {
+	case 0:
+	case 1:
+		s.plan.Reference, s.plan.Promote.Images = images[0], nil
+	default:
+		s.plan.Promote.Images = nil
+		v.reject("images", "admit takes one image with its tag or digest, %d were given", len(images))
+	}
 }
 
 // orNone turns no time into the libraries' word for none, whose zero value is the
@@ -212,7 +234,10 @@ func (c *Command) promoteConfig(v *values) promote.Config {
 		Proxy:     http.ProxyFromEnvironment,
 		Force:     v.text("force"),
 		DryRun:    v.boolean("dry-run"),
-		Origin:    promote.Origin{Tool: c.tool(), RunURL: origin.URL, Actor: origin.Actor},
+		Origin:    promote.Origin{Tool: c.tool(), RunURL: origin.URL, RunID: untrusted.Line(c.env("GITHUB_RUN_ID"), 30), Actor: origin.Actor},
+		NoHold:    v.oneOf("hold", "true", "none") == "none",
+		Signer:    v.signer(),
+		Trust:     c.trust(v),
 	}
 	switch strings.ToLower(config.Force) {
 	case "true", "false", "yes", "no", "on", "off", "1", "0":
@@ -228,7 +253,8 @@ const minSecret = 8
 // otherSecrets are those that no field of the plan holds; of an invalid list of
 // tokens, all that could be one.
 func otherSecrets(v *values) []secret.Value {
-	secrets := []secret.Value{v.secret("github-token"), v.secret("registry-password")}
+	secrets := []secret.Value{v.secret("github-token"), v.secret("registry-password"), v.secret("signing-key-password")}
+	secrets = append(secrets, keyLines(v.secret("signing-key"))...)
 	for _, token := range fleet.SplitList(v.secret("admin-tokens").Reveal()) {
 		if len(token) >= minSecret {
 			secrets = append(secrets, secret.New(token))

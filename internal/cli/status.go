@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/forge"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
@@ -11,7 +12,7 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/summary"
 )
 
-// A commitStatus is the mark on the commit. It never changes a verdict.
+// A commitStatus is the mark on commits. It never changes a verdict.
 type commitStatus struct {
 	session *session
 	pending chan struct{} // closed when the first status is out; nil: there is no forge
@@ -40,30 +41,63 @@ func startStatus(ctx context.Context, s *session) *commitStatus {
 // context is the name under which forges list the status.
 func (c *commitStatus) context() string { return "canary-verify/" + c.session.plan.Promote.TargetTag }
 
-// finish sets the last status and returns a warning when that failed. The
-// context is one that outlives the run.
-func (c *commitStatus) finish(ctx context.Context, r *report.Report) string {
-	if c.pending == nil {
-		return ""
+// finish sets what the run decided about commits, and returns a warning for each
+// that could not be set. The context is one that outlives the run.
+func (c *commitStatus) finish(ctx context.Context, r *report.Report) (warnings []string) {
+	if c.pending != nil {
+		<-c.pending
 	}
-	<-c.pending
+	if c.session.forge == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, web.LastStatus)
 	defer cancel()
-	err := c.session.forge.SetStatus(ctx, r.SHA, forge.Status{
-		State: stateOf(r), Context: c.context(), TargetURL: c.session.plan.Origin.URL,
-		Description: summary.StatusDescription(r),
-	})
-	if err != nil {
-		return fmt.Sprintf("the commit status was not set: %v", err)
+	marks := marksOf(r)
+	for n, err := range parallel.All(len(marks), func(n int) error {
+		return c.session.forge.SetStatus(ctx, marks[n].sha, forge.Status{
+			State: marks[n].state, Context: c.context(), TargetURL: c.session.plan.Origin.URL, Description: marks[n].description,
+		})
+	}) {
+		if err != nil {
+			warnings = append(warnings, fmt.Sprintf("the commit status of %s was not set: %v", marks[n].sha.Short(), err))
+		}
 	}
-	return ""
+	return warnings
+}
+
+// A mark is what a run decided about one commit.
+type mark struct {
+	sha         report.Commit
+	state       forge.State
+	description string
+}
+
+// marksOf are the marks of a run. A rollback marks both commits: the one that it
+// replaced looked green until now. A promotion by hand marks what it promoted.
+func marksOf(r *report.Report) []mark {
+	var marks []mark
+	done := r.Verdict == report.None && !r.DryRun && (r.Exit == report.ExitOK || r.Exit == report.ExitAfterwards)
+	switch back := r.Rollback; {
+	case r.Mode.RunsChecks():
+		marks = append(marks, mark{r.SHA, stateOf(r), summary.StatusDescription(r)})
+	case r.Mode == report.ModePromote && done:
+		marks = append(marks, mark{r.SHA, forge.Success, summary.StatusDescription(r)})
+	case r.Mode == report.ModeRollback && done && back != nil && !back.FromSHA.Same(back.ToSHA):
+		reason := ""
+		if r.Reason != "" {
+			reason = ": " + r.Reason
+		}
+		marks = append(marks, mark{back.FromSHA, forge.Failure, "rolled back to " + back.ToSHA.Short() + reason},
+			mark{back.ToSHA, forge.Success, "restored by a rollback from " + back.FromSHA.Short() + reason})
+	}
+	return slices.DeleteFunc(marks, func(m mark) bool { return m.sha == "" })
 }
 
 // stateOf is the forge's word for a verdict. Skipped is not a success: a commit that
 // nobody checked must not look like one that was.
 func stateOf(r *report.Report) forge.State {
 	switch {
-	case r.Exit == report.ExitRegistry, r.Verdict == report.Inconclusive, r.Verdict == report.Skipped:
+	case r.Exit == report.ExitRegistry, r.Exit == report.ExitAfterwards, r.Verdict == report.Inconclusive, r.Verdict == report.Skipped:
 		return forge.Error
 	case r.Verdict == report.Green:
 		return forge.Success

@@ -19,6 +19,7 @@ type terminal struct {
 	command *Command
 	output  string // text, json or markdown
 	color   bool
+	quiet   bool // for scripts: no progress, and the result is one line
 	redact  *secret.Redactor
 	session *session
 
@@ -40,6 +41,9 @@ func (t *terminal) safe(text string) string {
 func (t *terminal) Phase(name report.PhaseName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.quiet {
+		return
+	}
 	t.clear()
 	fmt.Fprintf(t.command.Stderr, "== %s\n", t.safe(string(name)))
 }
@@ -48,6 +52,9 @@ func (t *terminal) Phase(name report.PhaseName) {
 func (t *terminal) Log(line string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.quiet {
+		return
+	}
 	t.clear()
 	fmt.Fprintf(t.command.Stderr, "   %s\n", t.safe(line))
 }
@@ -101,12 +108,10 @@ func (t *terminal) conclude(s *session, r *report.Report) report.Exit {
 	code := r.Exit
 	if _, err := t.command.writeReport(s, r); err != nil {
 		fmt.Fprintf(t.command.Stderr, "error: the report could not be kept: %s\n", t.safe(err.Error()))
-		if code == report.ExitOK {
-			code = report.ExitInconclusive
-		}
+		code = notKept(r, code)
 	}
-	if err := t.render(t.command.Stdout, r); err != nil && code == report.ExitOK {
-		code = report.ExitInconclusive
+	if err := t.render(t.command.Stdout, r); err != nil {
+		code = notKept(r, code)
 	}
 	return code
 }
@@ -114,13 +119,23 @@ func (t *terminal) conclude(s *session, r *report.Report) report.Exit {
 // render writes the report in the form that was asked for, redacted once more.
 func (t *terminal) render(w io.Writer, r *report.Report) error {
 	var b strings.Builder
-	switch t.output {
-	case "json":
+	switch {
+	case t.output == "json" && r.Mode == report.ModeHistory:
+		if err := summary.HistoryJSON(&b, r, t.session.plan.Promote.TargetTag); err != nil {
+			return err
+		}
+	case t.output == "json":
 		if err := summary.JSON(&b, r); err != nil {
 			return err
 		}
-	case "markdown":
+	case t.output == "markdown":
 		b.WriteString(summary.Markdown(r))
+	case t.quiet:
+		if r.Admission == nil || !r.Admission.Admitted {
+			fmt.Fprintf(t.command.Stderr, "canary-verify: %s\n", t.safe(r.Reason))
+			return nil
+		}
+		b.WriteString(string(r.Admission.Digest) + "\n")
 	default:
 		b.WriteString(summary.Text(r, t.color, t.command.Width))
 	}
