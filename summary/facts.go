@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"cmp"
 	"strings"
 	"unicode"
 
@@ -26,6 +27,12 @@ func facts(r *report.Report, v *fleetView) []fact {
 			p = append(p, ours(", at least %s on every tenant", report.Count(s.Rounds, "round")))
 		}
 		add("Suite", p...)
+	}
+	if r.Held != nil {
+		add("On hold", holdFact(r.Held)...)
+	}
+	if p := signed(r); p != nil {
+		add("Records", p...)
 	}
 	if r.DryRun {
 		add("Dry run", ours("no tag was moved and no record was written"))
@@ -80,6 +87,25 @@ func identity(r *report.Report) string {
 		return "Not proven: " + report.Thousands(before) + " of " + all + " reported this commit, so no check ran."
 	}
 	return "Not proven: " + report.Thousands(before) + " of " + all + " reported this commit before the checks, " + report.Thousands(after) + " after them."
+}
+
+// signed says whether the records of the run can be verified; empty where it
+// writes none.
+func signed(r *report.Report) phrase {
+	wrote := r.Verdict == report.Green || r.Verdict == report.Red || r.Verdict == report.None || r.Ran
+	switch {
+	case !r.Mode.Records() || !wrote || r.DryRun || r.Exit == report.ExitUsage:
+		return nil
+	case r.Signed == "":
+		return phrase{ours("unsigned")}
+	}
+	return phrase{ours("signed by "), name(r.Signed)}
+}
+
+// holdFact says since when, by whom and why.
+func holdFact(h *report.Hold) phrase {
+	p := phrase{ours("since %s, by ", cmp.Or(report.Moment(h.At), "an unknown time")), name(h.By)}
+	return append(p, remark(h.Reason)...)
 }
 
 // repairs are command lines that put targets back where they were, after the

@@ -208,17 +208,24 @@ func status() *report.Report {
 
 func history() *report.Report {
 	r := green()
-	r.Mode, r.Verdict, r.Reason, r.SHA = "history", report.None, "3 steps behind latest", ""
+	r.Mode, r.Verdict, r.Reason, r.SHA = "history", report.None, "4 decisions about latest, which is on hold since 2026-03-14 03:00:00 UTC, by ana: invoices are wrong", ""
 	r.Tenants, r.Suite, r.Canary, r.Images, r.Phases = nil, nil, nil, nil, nil
 	r.Promoted, r.Ran, r.IdentityProven = false, false, false
 	r.Run.CommitURL = ""
 	run := "https://git.example.com/molecule/core/actions/runs/"
 	const ancestor = "sha256:7777777777777777777777777777777777777777777777777777777777777777"
-	img := "registry.example.com/molecule/platform"
-	r.History = []report.HistoryEntry{
-		{Image: img, Record: report.Record{Time: at(0), Event: report.EventVerified, SHA: newSHA, Digest: newDig, Replaced: oldDig, Actor: "release-bot", RunURL: run + "812"}, Current: true},
-		{Image: img, Record: report.Record{Time: at(-90000), Event: report.EventPromoted, SHA: oldSHA, Digest: oldDig, Replaced: ancestor, Actor: "ana", RunURL: run + "640", Reason: "hotfix, canary fleet was being moved"}},
-		{Image: img, Record: report.Record{Digest: ancestor}, Broken: "no record: it was live before records began"},
+	img := "registry.example.com/molecule/"
+	const signed = "sha256:" + "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"
+	both := func(digest, replaced report.Digest) []report.DecidedImage {
+		return []report.DecidedImage{{Image: img + "platform", Digest: digest, Replaced: replaced}, {Image: img + "frontend", Digest: digest, Replaced: replaced}}
+	}
+	r.Held = &report.Hold{By: "ana", At: at(0), Reason: "invoices are wrong"}
+	r.History = []report.Decision{
+		{ID: "d4", Seq: 4, Time: at(0), Event: report.EventRolledBack, SHA: newSHA, Actor: "ana", RunURL: run + "812", Reason: "invoices are wrong", SignedBy: signed, Held: true, Images: both(newDig, oldDig)},
+		{ID: "d3", Seq: 3, Time: at(-9000), Event: report.EventVerified, SHA: newSHA, Actor: "release-bot", RunURL: run + "799", SignedBy: signed, Images: both(newDig, oldDig)},
+		{ID: "d2", Seq: 2, Time: at(-90000), Event: report.EventPromoted, SHA: oldSHA, Actor: "ana", RunURL: run + "640", Reason: "hotfix, canary fleet was being moved", Forced: "no record", Current: true,
+			Broken: "the record before it is not in the registry", Images: both(oldDig, ancestor)},
+		{Event: "", Images: both(ancestor, "")},
 	}
 	return r
 }
@@ -267,14 +274,69 @@ func hostile(text string) *report.Report {
 		}
 	}
 	r.Tenants[2].Rollout.State = report.Stale
-	r.History = []report.HistoryEntry{{Image: text, Record: hostileRecord(text), Broken: text, Current: true}}
+	r.History = []report.Decision{hostileDecision(text)}
+	r.Held, r.Signed = &report.Hold{By: text, At: at(0), Reason: text}, text
+	r.Admission = &report.Admission{Image: text, Digest: report.Digest(text), Reason: text}
 	r.Rollback = &report.Rollback{FromSHA: report.Commit(text), ToSHA: report.Commit(text), PromotedBy: text, Suite: text, SuiteHash: text, PostMortem: "draft " + strings.ReplaceAll(text, "\n", " ")}
 	r.Causes = report.CausesOf(r.Tenants)
 	return r
 }
 
-func hostileRecord(text string) report.Record {
-	return report.Record{Event: report.Event(text), SHA: report.Commit(text), Digest: report.Digest(text), Replaced: report.Digest(text), Actor: text, RunURL: text, Reason: text}
+func hostileDecision(text string) report.Decision {
+	return report.Decision{ID: text, Seq: 1, Event: report.Event(text), SHA: report.Commit(text), Actor: text, RunURL: text, Reason: text, Forced: text + "2", SignedBy: text,
+		Held: true, Current: true, Broken: text, Images: []report.DecidedImage{{Image: text, Digest: report.Digest(text), Replaced: report.Digest(text)}}}
+}
+
+// held is green, and not promoted because the target is on hold.
+func held() *report.Report {
+	r := green()
+	r.Verdict, r.Exit, r.Promoted = report.Refused, report.ExitRed, false
+	r.Images = []report.Image{image("platform", report.Unchanged), image("frontend", report.Unchanged)}
+	r.Canary.State = report.CanaryRestored
+	r.Held = &report.Hold{By: "ana", At: at(-5400), Reason: "invoices are wrong"}
+	r.Reason = "6 checks passed on 3 tenants, but latest is " + r.Held.String()
+	r.Next = "When the reason for the hold is gone, release latest with `canary-verify release --reason …`, then promote this commit with `canary-verify promote --sha 4c1d56e`."
+	r.Signed = "sha256:" + strings.Repeat("5e", 32)
+	return r
+}
+
+// byHand is a run of a mode that needs no tenant and moves no tag.
+func byHand(mode report.Mode, reason string) *report.Report {
+	r := green()
+	r.Mode, r.Verdict, r.SHA, r.Reason = mode, report.None, "", reason
+	r.Tenants, r.Suite, r.Canary, r.Images = nil, nil, nil, nil
+	r.Promoted, r.Ran, r.IdentityProven, r.Run.CommitURL = false, false, false, ""
+	r.Phases, r.Finished = []report.Phase{{Name: report.PhaseName(mode), Started: at(0), Finished: at(0.8)}}, at(0.8)
+	return r
+}
+
+func onHold() *report.Report {
+	r := byHand("hold", "latest is on hold: invoices are wrong")
+	r.Held = &report.Hold{By: "ana", At: at(0), Reason: "invoices are wrong"}
+	r.Next = "Nothing is promoted to latest until `canary-verify release --reason …`."
+	return r
+}
+
+func admitted() *report.Report {
+	r := byHand("admit", "registry.example.com/molecule/platform:latest may run as "+newDig)
+	r.Admission = &report.Admission{Admitted: true, Image: "registry.example.com/molecule/platform:latest", Digest: newDig}
+	return r
+}
+
+func notAdmitted() *report.Report {
+	r := byHand("admit", "registry.example.com/molecule/platform@"+newDig+" may not run: it was rolled-back (decision 9)")
+	r.Verdict, r.Exit = report.Refused, report.ExitRed
+	r.Admission = &report.Admission{Image: "registry.example.com/molecule/platform@" + newDig, Digest: newDig, Reason: "it was rolled-back (decision 9)"}
+	return r
+}
+
+// unsettled was promoted, and then nobody could read the tags.
+func unsettled() *report.Report {
+	r := green()
+	r.Exit = report.ExitAfterwards
+	r.Reason = "it was promoted, but the tags could not be read once more after the move: 503 Service Unavailable"
+	r.Next = "latest was moved: see where it points below, and make sure that this is meant."
+	return r
 }
 
 // situations are the reports whose renderings are kept as golden files.
@@ -282,6 +344,8 @@ func situations() map[string]*report.Report {
 	return map[string]*report.Report{
 		"green": green(), "red": red(), "stale": stale(), "own-token": ownToken(), "outage": outage(), "refused": refused(), "skipped": skipped(),
 		"dry-run": dryRun(), "partial": partial(), "restored": restored(), "rollback": rollback(), "status": status(),
+		"held": held(), "hold": onHold(), "release": byHand("release", "latest is released: fixed in 4c1d56e"), "unsettled": unsettled(),
+		"admitted": admitted(), "not-admitted": notAdmitted(),
 		"history": history(), "usage": usage(), "hostile": hostile(markdowntest.Hostile), "zero": {},
 	}
 }

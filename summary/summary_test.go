@@ -27,7 +27,12 @@ func TestHeadline(t *testing.T) {
 		"restored":  "PROMOTION FAILED: 4c1d56e is green, but the registry did not move it; latest is back where it was. registry.example.com/molecule/frontend: PUT latest: 401 unauthorized: the token may not push",
 		"rollback":  "ROLLED BACK: from 4c1d56e to 9f8e7d6; latest now points at 9f8e7d6",
 		"status":    "NOT CURRENT: 1 of 3 tenants run 4c1d56e",
-		"history":   "HISTORY: 3 steps behind latest",
+		"history":   "HISTORY: 4 decisions about latest, which is on hold since 2026-03-14 03:00:00 UTC, by ana: invoices are wrong",
+		"held":      "REFUSED: 4c1d56e may not be promoted; latest stays at 9f8e7d6. 6 checks passed on 3 tenants, but latest is on hold since 2026-03-14 01:30:00 UTC, by ana: invoices are wrong",
+		"hold":      "HOLD: latest is on hold: invoices are wrong",
+		"release":   "RELEASE: latest is released: fixed in 4c1d56e",
+		"unsettled": "PROMOTED WITH ERRORS: 4c1d56e; latest now points at it. it was promoted, but the tags could not be read once more after the move: 503 Service Unavailable",
+		"admitted":  "ADMITTED: registry.example.com/molecule/platform:latest may run as " + newDig,
 		"usage":     "CONFIGURATION ERROR: no request was sent and no tag was moved. 2 invalid inputs",
 		"zero":      "INCONCLUSIVE: no verdict on the fleet",
 		"own-token": "INCONCLUSIVE: no verdict on 4c1d56e; latest stays at 9f8e7d6. canary-pm: liveness: error: our own token was refused",
@@ -158,7 +163,7 @@ func TestMarkdownNeverExceeds(t *testing.T) {
 		for range 120 {
 			r.Warnings = append(r.Warnings, text)
 			r.Images = append(r.Images, report.Image{Image: text, Source: text, Digest: report.Digest(text), Target: text, Previous: report.Digest(text), Now: report.Digest(text), State: report.UnknownState, Detail: text})
-			r.History = append(r.History, report.HistoryEntry{Image: text, Record: hostileRecord(text), Broken: text})
+			r.History = append(r.History, hostileDecision(text))
 			r.Faults = append(r.Faults, text)
 		}
 		r.Exit, r.Reason, r.Next, r.Rollback = report.ExitRegistry, text, text, &report.Rollback{FromSHA: report.Commit(text), PostMortem: text}
@@ -258,7 +263,7 @@ func TestJSONIsReadBack(t *testing.T) {
 // A record's address is foreign: it is a link only where this run was made.
 func TestHistoryLinks(t *testing.T) {
 	r := history()
-	r.History = r.History[:1]
+	r.History = r.History[1:2]
 	for address, linked := range map[string]bool{
 		"https://git.example.com/molecule/core/actions/runs/9": true, "https://evil.example/x": false, "": false,
 	} {

@@ -175,40 +175,72 @@ func imageState(r *report.Report, i report.Image) cell {
 	return cell{text: phrase{ours("%s", text)}, sign: bare, shade: shade}
 }
 
-// historyTable shows the chain of records, newest first.
+// historyTable shows the decisions about the target, newest first.
 func historyTable(r *report.Report) table {
 	return table{
-		title: "History", heads: heads("", "When", "Event", "Commit", "By", "Image", "Digest", "Replaced", "Why"),
-		room: roomLarge, rows: min(len(r.History), maxHistory), left: notShown(len(r.History), "record"),
+		title: "History", heads: heads("", "When", "Decision", "Commit", "By", "Images", "Signed by", "Hold", "Why"),
+		room: roomLarge, rows: min(len(r.History), maxHistory), left: notShown(len(r.History), "decision"),
 		row: func(n int) row {
-			e := r.History[n]
-			now := words("")
-			if e.Current {
-				now = cell{text: phrase{ours("👉 now")}, sign: "now", shade: shadeGood}
+			d := r.History[n]
+			shade, now, hold := shadeNone, words(""), words("")
+			if d.Current {
+				now = cell{text: phrase{ours("👉 live")}, sign: "live", shade: shadeGood}
 			}
-			why := e.Reason
-			if e.Broken != "" {
-				why = strings.TrimPrefix(why+"; the history ends here: "+e.Broken, "; ")
+			if d.Held {
+				hold = words("on hold")
 			}
-			event := cell{text: phrase{{kind: kindSaid, text: clean(cmp.Or(e.Event, "no record"), maxName)}}}
-			return row{shadeNone, []cell{now, words("%s", cmp.Or(report.Moment(e.Time), "–")), event, value(e.SHA.Short()),
-				by(e, r.Run.URL), value(decidedOn(e)), digest(firstImage(e).Digest), digest(firstImage(e).Replaced), sentence(why)}}
+			if d.Broken != "" {
+				shade = shadeDoubt
+			}
+			event := cell{text: phrase{{kind: kindSaid, text: clean(cmp.Or(d.Event, "no record"), maxName)}}}
+			return row{shade, []cell{now, words("%s", cmp.Or(report.Moment(d.Time), "–")), event, value(d.SHA.Short()),
+				by(d, r.Run.URL), decidedOn(d), signer(d), hold, sentence(why(d))}}
 		},
 	}
 }
 
-func firstImage(e report.Decision) report.DecidedImage {
-	if len(e.Images) == 0 {
-		return report.DecidedImage{}
+// why is all that a decision says in words.
+func why(d report.Decision) string {
+	var parts []string
+	add := func(format, text string) {
+		if text != "" {
+			parts = append(parts, fmt.Sprintf(format, text))
+		}
 	}
-	return e.Images[0]
+	add("%s", d.Reason)
+	if d.Forced != d.Reason {
+		add("forced: %s", d.Forced)
+	}
+	add("the history ends here: %s", d.Broken)
+	return strings.Join(parts, "; ")
 }
 
-func decidedOn(e report.Decision) string {
-	if len(e.Images) > 1 {
-		return report.Count(len(e.Images), "image")
+// signer is the key that signed a decision, by the first digits of its
+// fingerprint.
+func signer(d report.Decision) cell {
+	switch {
+	case d.Event == "":
+		return words("")
+	case d.SignedBy == "":
+		return words("unsigned")
 	}
-	return firstImage(e).Image
+	return digest(report.Digest(d.SignedBy))
+}
+
+// decidedOn names each image of a decision with the digest that it was about.
+func decidedOn(d report.Decision) cell {
+	var c cell
+	var signs, whole []string
+	for n, i := range d.Images {
+		if n > 0 {
+			c.text = append(c.text, ours(", "))
+		}
+		c.text = append(c.text, long(i.Image), ours(" "), name(i.Digest.Short()))
+		signs = append(signs, clean(i.Image, maxLong)+"@"+clean(i.Digest.Short(), maxName))
+		whole = append(whole, clean(i.Digest, maxLong))
+	}
+	c.sign, c.whole = strings.Join(signs, " "), strings.Join(whole, " ")
+	return c
 }
 
 // by names who made a record. The address in it is foreign: it is a link only

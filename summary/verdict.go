@@ -32,6 +32,8 @@ func assess(r *report.Report) situation {
 		return situation{toneBad, "🛑", "CONFIGURATION ERROR", phrase{ours("no request was sent and no tag was moved")}}
 	case r.Exit == report.ExitRegistry:
 		return assessFailedMove(r)
+	case r.Exit == report.ExitAfterwards:
+		return assessAfterwards(r)
 	case r.Verdict == report.None && r.Exit == report.ExitOK, r.Mode == report.ModeStatus:
 		return assessMode(r)
 	}
@@ -40,14 +42,38 @@ func assess(r *report.Report) situation {
 		return situation{toneGood, "✅", "GREEN", greenClaim(r)}
 	case r.Verdict == report.Red:
 		return situation{toneBad, "❌", "RED", phrase{commit(r), ours(" is rejected")}}
-	case r.Verdict == report.Refused && r.Mode == report.ModeRollback:
-		return situation{toneBad, "⛔", "REFUSED", phrase{ours("rollback is refused")}}
 	case r.Verdict == report.Refused:
-		return situation{toneBad, "⛔", "REFUSED", phrase{commit(r), ours(" may not be promoted")}}
+		return assessRefused(r)
 	case r.Verdict == report.Skipped && r.Exit == report.ExitOK:
 		return situation{toneDoubt, "⏭️", "SKIPPED", phrase{ours("no check ran and nothing was promoted")}}
 	}
 	return situation{toneDoubt, "⚠️", "INCONCLUSIVE", doubtClaim(r)}
+}
+
+// assessRefused names what a rule forbids.
+func assessRefused(r *report.Report) situation {
+	s := situation{toneBad, "⛔", "REFUSED", phrase{commit(r), ours(" may not be promoted")}}
+	switch r.Mode {
+	case report.ModeRollback:
+		s.claim = phrase{ours("rollback is refused")}
+	case report.ModeHold:
+		s.claim = phrase{ours("the target can't be put on hold")}
+	case report.ModeRelease:
+		s.claim = phrase{ours("the target can't be released")}
+	case report.ModeAdmit:
+		s.word, s.claim = "NOT ADMITTED", phrase{ours("the image may not run")}
+	}
+	return s
+}
+
+// assessAfterwards is for the exit code that says that the tags moved and that
+// something which follows failed.
+func assessAfterwards(r *report.Report) situation {
+	if r.Mode == report.ModeRollback {
+		from, to := rollbackEnds(r)
+		return situation{toneBad, "🚨", "ROLLED BACK WITH ERRORS", phrase{ours("from "), name(from.Short()), ours(" to "), name(to.Short())}}
+	}
+	return situation{toneBad, "🚨", "PROMOTED WITH ERRORS", phrase{commit(r)}}
 }
 
 // greenClaim counts what passed.
@@ -77,6 +103,12 @@ func doubtClaim(r *report.Report) phrase {
 		return phrase{ours("rollback did not start")}
 	case report.ModeHistory:
 		return phrase{ours("the history could not be read")}
+	case report.ModeHold:
+		return phrase{ours("the target was not put on hold")}
+	case report.ModeRelease:
+		return phrase{ours("the target was not released")}
+	case report.ModeAdmit:
+		return phrase{ours("it could not be read whether the image may run")}
 	case report.ModePromote:
 		return phrase{commit(r), ours(" could not be promoted")}
 	}
@@ -90,6 +122,10 @@ func doubtClaim(r *report.Report) phrase {
 func assessFailedMove(r *report.Report) situation {
 	s := situation{tone: toneBad, mark: "🚨", word: "PROMOTION FAILED", claim: phrase{commit(r), ours(" is not promoted")}}
 	switch {
+	case r.Mode == report.ModeHold:
+		s.word, s.claim = "HOLD FAILED", phrase{ours("the registry did not take the record; stop promotions by hand")}
+	case r.Mode == report.ModeRelease:
+		s.word, s.claim = "RELEASE FAILED", phrase{ours("the registry did not take the record")}
 	case r.Mode == report.ModeRollback:
 		s.word, s.claim = "ROLLBACK FAILED", phrase{ours("the registry did not move every tag")}
 	case r.Verdict == report.Green:
@@ -113,6 +149,12 @@ func assessMode(r *report.Report) situation {
 			return situation{toneNote, "🚀", "WOULD PROMOTE", phrase{commit(r)}}
 		}
 		return situation{toneGood, "🚀", "PROMOTED", phrase{commit(r), ours(" by hand")}}
+	case report.ModeHold:
+		return situation{toneNote, "✋", "HOLD", phrase{said(r.Reason)}}
+	case report.ModeRelease:
+		return situation{toneNote, "▶️", "RELEASE", phrase{said(r.Reason)}}
+	case report.ModeAdmit:
+		return situation{toneGood, "✅", "ADMITTED", phrase{said(r.Reason)}}
 	case report.ModeHistory: // whose reason counts the records
 		return situation{toneNote, "📜", "HISTORY", phrase{said(r.Reason)}}
 	case report.ModeStatus:

@@ -12,7 +12,7 @@ import (
 // unclear are words that a release engineer would not use, and what to write
 // instead.
 var unclear = map[string]string{
-	`held|holds?\b`: "passed", `contradict\w*`: "failed", `(did|does|do) not hold`: "failed", `(not|could not be|un)\s?judged`: "error, inconclusive",
+	`contradict\w*`: "failed", `(did|does|do) not hold|checks? holds?`: "failed" /* a target is on hold; a check passes */, `(not|could not be|un)\s?judged`: "error, inconclusive",
 	`wobbly`: "flaky", `mend`: "fix", `told|tells?\b`: "reported, shows", `is no (tag|url|image|commit|digest)`: "is not a …", `roll-backs?`: "rollback",
 	`first cause`: "reason", `(further )?tr(y|ies)\b`: "attempts, retries", `or none at all`: "or leave empty", `left alone`: "not touched",
 	`faults?`: "invalid input, error", `bound of`: "timeout, limit", `unspoken|untold|malformed|was left\b`: "say it plainly",

@@ -83,12 +83,7 @@ func marksOf(r *report.Report) []mark {
 	case r.Mode == report.ModePromote && done:
 		marks = append(marks, mark{r.SHA, forge.Success, summary.StatusDescription(r)})
 	case r.Mode == report.ModeRollback && done && back != nil && !back.FromSHA.Same(back.ToSHA):
-		reason := ""
-		if r.Reason != "" {
-			reason = ": " + r.Reason
-		}
-		marks = append(marks, mark{back.FromSHA, forge.Failure, "rolled back to " + back.ToSHA.Short() + reason},
-			mark{back.ToSHA, forge.Success, "restored by a rollback from " + back.FromSHA.Short() + reason})
+		marks = append(marks, mark{back.FromSHA, forge.Failure, r.Reason}, mark{back.ToSHA, forge.Success, "restored: " + r.Reason})
 	}
 	return slices.DeleteFunc(marks, func(m mark) bool { return m.sha == "" })
 }
