@@ -16,7 +16,7 @@ const module = "git.moleculesai.app/molecule-ai/canary-verify"
 // that is not listed may import nothing of it.
 //
 //	main → internal/cli → gate → promote, smoke, fleet
-//	    → internal/registry, internal/expr, internal/web, … → report → secret
+//	    → ledger, internal/registry, internal/expr, internal/web, … → report → secret
 //	summary → report
 var arrows = map[string][]string{
 	"":                               {"internal/cli"},
@@ -25,7 +25,8 @@ var arrows = map[string][]string{
 	"summary":                        {"report", "internal/markdown", "internal/untrusted"},
 	"fleet":                          {"report", "secret", "internal/molecule", "internal/parallel", "internal/untrusted", "internal/web"},
 	"smoke":                          {"fleet", "report", "secret", "internal/expr", "internal/molecule", "internal/parallel", "internal/untrusted", "internal/web"},
-	"promote":                        {"report", "secret", "internal/parallel", "internal/registry", "internal/untrusted", "internal/web"},
+	"ledger":                         {"report", "secret", "internal/untrusted"},
+	"promote":                        {"ledger", "report", "secret", "internal/parallel", "internal/registry", "internal/untrusted", "internal/web"},
 	"gate":                           {"fleet", "smoke", "promote", "report", "secret", "internal/markdown", "internal/parallel", "internal/untrusted", "internal/web"},
 	"internal/untrusted":             {},
 	"internal/markdown":              {"internal/untrusted"},
@@ -37,7 +38,7 @@ var arrows = map[string][]string{
 	"internal/registry":              {"report", "secret", "internal/parallel", "internal/untrusted", "internal/web"},
 	"internal/forge":                 {"report", "secret", "internal/untrusted", "internal/web"},
 	"internal/forge/forgetest":       {},
-	"internal/cli":                   {"fleet", "smoke", "promote", "gate", "summary", "report", "secret", "internal/forge", "internal/molecule", "internal/parallel", "internal/untrusted", "internal/web"},
+	"internal/cli":                   {"fleet", "smoke", "promote", "gate", "ledger", "summary", "report", "secret", "internal/forge", "internal/molecule", "internal/parallel", "internal/untrusted", "internal/web"},
 	"internal/sim":                   {},
 	"demo":                           {"internal/sim", "internal/cli", "report"},
 }

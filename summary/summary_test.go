@@ -260,6 +260,17 @@ func TestJSONIsReadBack(t *testing.T) {
 	}
 }
 
+// The shape of the history is for other programs: fields are only ever added to it.
+func TestHistoryJSON(t *testing.T) {
+	for name, r := range map[string]*report.Report{"history-shape.json": history(), "history-empty-shape.json": {}} {
+		var b bytes.Buffer
+		if err := HistoryJSON(&b, r, "latest"); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, b.Bytes())
+	}
+}
+
 // A record's address is foreign: it is a link only where this run was made.
 func TestHistoryLinks(t *testing.T) {
 	r := history()
