@@ -2,7 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -46,7 +51,8 @@ func TestScripts(t *testing.T) {
 			"world": startWorld, "publish": publish, "break": breakTenant, "roll": roll,
 			"tag": tag, "requests": requests, "runner": runner, "output": output, "leftovers": leftovers,
 			"registry-fault": registryFault, "await": await, "gate": runGate, "settled": settled, "structured": structured,
-			"forge": startForge, "commit-status": commitStatus,
+			"forge": startForge, "commit-status": commitStatus, "status-of": statusOf, "keys": makeKeys,
+			"digest": digestOf,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -62,6 +68,7 @@ type stage struct {
 	tenants  []*sim.Tenant
 	forge    *forgetest.Forge
 	server   *httptest.Server
+	keys     []string // lines of private keys
 }
 
 // secretWords never appear in anything that is written.
@@ -120,7 +127,7 @@ func runGate(ts *testscript.TestScript, _ bool, args []string) {
 // secretIn returns the line of text that holds a secret of the story; empty:
 // none does. Masks are the one exception, and only before everything else.
 func (s *stage) secretIn(text string) string {
-	secrets := []string{registryPassword, forgeToken}
+	secrets := append([]string{registryPassword, forgeToken}, s.keys...)
 	for _, t := range s.tenants {
 		secrets = append(secrets, t.Token())
 	}
@@ -375,6 +382,42 @@ func commitStatus(ts *testscript.TestScript, _ bool, args []string) {
 	if !regexp.MustCompile(args[1]).MatchString(last.Description) || utf8.RuneCountInString(last.Description) > 140 || last.Context != "canary-verify/latest" || !strings.HasSuffix(last.TargetURL, "/acme/product/actions/runs/77") {
 		ts.Fatalf("the last status is %+v, want a description like %q", last, args[1])
 	}
+}
+
+// digestOf keeps the digest of the first image behind a tag: digest TAG VARIABLE.
+func digestOf(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[1], theStage(ts).registry.Digest(images[0], args[0]))
+}
+
+// statusOf asserts the last status of one commit: status-of SHA STATE PATTERN.
+func statusOf(ts *testscript.TestScript, _ bool, args []string) {
+	var last forgetest.Status
+	for _, s := range theStage(ts).forge.Statuses() {
+		if s.SHA == args[0] {
+			last = s
+		}
+	}
+	if last.State != args[1] || !regexp.MustCompile(args[2]).MatchString(last.Description) {
+		ts.Fatalf("the last status is %+v, want %s with a description like %q", last, args[1], args[2])
+	}
+}
+
+// makeKeys makes a pair of keys: keys NAME writes secret-NAME.pem and NAME.pub.
+func makeKeys(ts *testscript.TestScript, _ bool, args []string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	ts.Check(err)
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "-----") {
+			theStage(ts).keys = append(theStage(ts).keys, strings.TrimSpace(line))
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("secret-"+args[0]+".pem"), text, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pub"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o600))
 }
 
 // structured writes the fleet as one YAML list: structured FILE.
