@@ -20,7 +20,7 @@ func TestDocumentsSayWhatWorks(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", filepath.Join(bin, "canary-verify"), ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, document := range []string{"README.md", "docs/adopt.md", "docs/operations.md", "docs/suites.md"} {
+	for _, document := range []string{"README.md", "docs/adopt.md", "docs/operations.md", "docs/admission.md", "docs/suites.md"} {
 		fences := shellFences(t, document)
 		if len(fences) == 0 {
 			t.Errorf("%s has no command that calls the program", document)
@@ -46,11 +46,12 @@ func shellFences(t *testing.T, document string) []string {
 	for _, match := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(data), -1) {
 		var lines []string
 		for line := range strings.Lines(match[1]) {
-			if ours := regexp.MustCompile(`^(export |images=|[A-Z_]+=\S+ canary-verify |canary-verify |#|\s*$)`); ours.MatchString(line) {
+			line = strings.TrimLeft(line, " ") // within a list
+			if ours := regexp.MustCompile(`^(export |images=|digest=\$\(canary-verify |[A-Z_]+=\S+ canary-verify |canary-verify |#|\s*$)`); ours.MatchString(line) {
 				lines = append(lines, line)
 			}
 		}
-		if fence := strings.Join(lines, ""); regexp.MustCompile(`(?m)^([A-Z_]+=\S+ )?canary-verify `).MatchString(fence) {
+		if fence := strings.Join(lines, ""); regexp.MustCompile(`(?m)^([A-Z_]+=\S+ |digest=\$\()?canary-verify `).MatchString(fence) {
 			fences = append(fences, fence)
 		}
 	}
@@ -99,7 +100,7 @@ func liveWorld(t *testing.T, bin string) (*sim.Registry, *sim.Tenant) {
 			t.Fatal(err)
 		}
 	}
-	promote := "canary-verify verify --sha 4c1d56e --images '" + registry.Host() + "/team/platform " + registry.Host() + "/team/web'"
+	promote := "canary-verify verify --sha 4c1d56e --signing-key-file signing-key.pem --images '" + registry.Host() + "/team/platform " + registry.Host() + "/team/web'"
 	if out, err := shell(t, bin, tenant, promote); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -111,6 +112,15 @@ func shell(t *testing.T, bin string, tenant *sim.Tenant, commands string) (strin
 	t.Helper()
 	cmd := exec.Command("bash", "-euc", commands)
 	cmd.Dir = t.TempDir()
+	for name, made := range map[string]string{"signing-key.pem": "openssl-p256.pem", "keys.pem": "openssl-p256.pub.pem"} {
+		key, err := os.ReadFile(filepath.Join("ledger/testdata", made))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(cmd.Dir, name), key, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	cmd.Env = []string{
 		"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + cmd.Dir,
 		"CANARY_TENANT_URLS=" + tenant.URL(), "CANARY_ADMIN_TOKENS=" + tenant.Token(),
