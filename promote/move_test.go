@@ -418,7 +418,7 @@ func TestRegistryDeletesTheImageWithItsTag(t *testing.T) {
 	}
 }
 
-// TestPanicInAMoveStopsNothing has one move panic; the other goes back.
+// TestPanicInAMoveStopsNothing has one move panic; the other is put back.
 func TestPanicInAMoveStopsNothing(t *testing.T) {
 	m := newMemory()
 	p := m.promoter(t)
