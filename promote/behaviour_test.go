@@ -578,9 +578,12 @@ func TestCandidateIsSafeToShare(t *testing.T) {
 		}
 		return nil
 	}
-	err := parallel.Together(reads, reads,
-		func() error { return c.MoveCanary(t.Context()) }, func() error { return c.Confirm(t.Context()) },
-		func() error { return c.Preflight(t.Context()) }, func() error { return c.Promote(t.Context(), green) },
+	err := errors.Join(
+		parallel.Together(reads, reads,
+			func() error { return c.MoveCanary(t.Context()) }, func() error { return c.Confirm(t.Context()) },
+			func() error { return c.Preflight(t.Context()) },
+		),
+		parallel.Together(reads, reads, func() error { return c.Promote(t.Context(), green) }),
 	)
 	if err != nil || !report.Everywhere(c.Images()) {
 		t.Errorf("%v, %+v", err, c.Images())
