@@ -200,7 +200,7 @@ func (r *run) status(ctx context.Context) {
 	if r.identity() {
 		rollouts = r.fleet.Probe(ctx, r.waitOptions())
 	} else {
-		r.warn("no tenant was asked: version-path is none, so the fleet can't report its commit")
+		r.warn("no tenant was asked: the fleet has no version endpoint, so it can't report its commit")
 	}
 	current := 0
 	for i := range rollouts {

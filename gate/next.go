@@ -30,7 +30,7 @@ func (r *run) next() string {
 	case v == report.Inconclusive:
 		return r.advice()
 	case v == report.Skipped:
-		return "Set tenant-urls and admin-tokens (or tenants) to switch the gate on."
+		return "Configure the canary tenants to switch the gate on."
 	case v == report.Green && r.report.DryRun && !r.report.Promoted:
 		return "Run again without dry-run to promote."
 	default:

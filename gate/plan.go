@@ -116,9 +116,9 @@ type Gate struct {
 func New(plan Plan) (*Gate, error) {
 	plan, err := plan.withDefaults()
 	g := &Gate{plan: plan, redact: plan.Redactor()}
-	invalid := []error{err, g.malformed(), g.trusted(), g.referenced()}
+	invalid := []error{err, g.invalidFields(), g.trusted(), g.referenced()}
 	if !g.skips() {
-		invalid = append(invalid, g.missing())
+		invalid = append(invalid, g.missingFields())
 	}
 	if plan.Mode.NeedsFleet() && !g.skips() {
 		g.fleet, err = fleet.New(plan.Tenants, plan.Fleet)
@@ -177,8 +177,8 @@ func (g *Gate) skips() bool {
 	return g.plan.Mode.NeedsFleet() && len(g.plan.Tenants) == 0 && g.plan.SkipEmpty
 }
 
-// malformed finds what is wrong whatever the fleet.
-func (g *Gate) malformed() error {
+// invalidFields finds what is wrong whatever the fleet.
+func (g *Gate) invalidFields() error {
 	p := g.plan
 	var invalid []error
 	add := func(field, format string, args ...any) {
@@ -207,8 +207,8 @@ func (g *Gate) malformed() error {
 	return errors.Join(invalid...)
 }
 
-// missing finds what the mode can't do without.
-func (g *Gate) missing() error {
+// missingFields finds what the mode can't do without.
+func (g *Gate) missingFields() error {
 	p := g.plan
 	var invalid []error
 	add := func(field, problem string) {

@@ -361,6 +361,7 @@ func TestRollbackToACommit(t *testing.T) {
 		{"where it is already", nil, topSHA, "", "staging-9e77a10", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, sim.RegistryConfig{Referrers: true, CheckBlobs: true})
 			w.must(newSHA)
 			w.must(topSHA)
@@ -577,9 +578,12 @@ func TestCandidateIsSafeToShare(t *testing.T) {
 		}
 		return nil
 	}
-	err := parallel.Together(reads, reads,
-		func() error { return c.MoveCanary(t.Context()) }, func() error { return c.Confirm(t.Context()) },
-		func() error { return c.Preflight(t.Context()) }, func() error { return c.Promote(t.Context(), green) },
+	err := errors.Join(
+		parallel.Together(reads, reads,
+			func() error { return c.MoveCanary(t.Context()) }, func() error { return c.Confirm(t.Context()) },
+			func() error { return c.Preflight(t.Context()) },
+		),
+		parallel.Together(reads, reads, func() error { return c.Promote(t.Context(), green) }),
 	)
 	if err != nil || !report.Everywhere(c.Images()) {
 		t.Errorf("%v, %+v", err, c.Images())
@@ -596,16 +600,16 @@ func TestStay(t *testing.T) {
 		at(6, report.EventRolledBack, "latest", ""), at(5, report.EventVerified, "latest", "twin"), at(5, report.EventVerified, "latest", "a"), at(1, report.EventVerified, "latest", "b"),
 	}
 	visited := map[report.Record]bool{}
-	bound := recs[2].Time
+	until := recs[2].Time
 	for _, want := range []report.Digest{"twin", "a", "b"} {
-		s := stay(recs, "latest", "d", bound, visited)
+		s := stay(recs, "latest", "d", until, visited)
 		if s.arrival == nil || s.arrival.Replaced != want || s.newest != recs[0] {
 			t.Errorf("%+v, want the one that replaced %s", s.arrival, want)
 			continue
 		}
-		bound = s.arrival.Time
+		until = s.arrival.Time
 	}
-	if s := stay(recs, "latest", "d", bound, visited); s.arrival != nil || s.broken == "" {
+	if s := stay(recs, "latest", "d", until, visited); s.arrival != nil || s.broken == "" {
 		t.Errorf("%+v", s)
 	}
 }

@@ -46,14 +46,14 @@ func (s step) is(sha report.Commit) bool {
 // that A replaced B, which had replaced A, is no loop.
 func (r *repository) chain(ctx context.Context, tag string, digest report.Digest, limit int) []step {
 	var steps []step
-	var bound time.Time
+	var until time.Time
 	visited := map[report.Record]bool{}
 	for len(steps) < limit && digest != "" {
 		recs, err := r.allRecords(ctx, digest)
 		if err != nil {
 			return append(steps, step{digest: digest, broken: err.Error()})
 		}
-		s := stay(recs, tag, digest, bound, visited)
+		s := stay(recs, tag, digest, until, visited)
 		if len(recs) == 0 {
 			r.unrecorded(ctx, &s, len(steps) > 0)
 		}
@@ -61,13 +61,13 @@ func (r *repository) chain(ctx context.Context, tag string, digest report.Digest
 		if s.arrival == nil {
 			return steps
 		}
-		digest, bound = s.arrival.Replaced, s.arrival.Time
+		digest, until = s.arrival.Replaced, s.arrival.Time
 	}
 	return steps
 }
 
 // stay picks, of all records of a digest, those of one stay behind the tag.
-func stay(recs []*report.Record, tag string, digest report.Digest, bound time.Time, visited map[report.Record]bool) step {
+func stay(recs []*report.Record, tag string, digest report.Digest, until time.Time, visited map[report.Record]bool) step {
 	s := step{digest: digest}
 	if len(recs) > 0 {
 		s.newest = recs[0]
@@ -78,7 +78,7 @@ func stay(recs []*report.Record, tag string, digest report.Digest, bound time.Ti
 		}
 	}
 	for _, rec := range recs {
-		if rec.Target != tag || !bound.IsZero() && rec.Time.After(bound) || visited[*rec] {
+		if rec.Target != tag || !until.IsZero() && rec.Time.After(until) || visited[*rec] {
 			continue
 		}
 		visited[*rec] = true

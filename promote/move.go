@@ -23,8 +23,9 @@ import (
 //
 // Its rules:
 //
-//   - Right before each write the tag is read. Where it does not show what it
-//     showed when the run began, or can't be read, it is not written.
+//   - All tags are read before the first is written, and each again before it is
+//     written another time. Where one does not show what it showed when the run
+//     began, or can't be read, it is not written, and before the first write none is.
 //   - A PUT in flight is never cancelled: its answer is waited for, for a short
 //     while after a cancel. Cancelling it would not undo it, only hide what
 //     became of it.
@@ -62,6 +63,7 @@ type move struct {
 	seen    bool          // now was read after the last write
 	over    report.Digest // of somebody else, known to be older; "": none
 	sent    bool          // a write of to was begun
+	ready   bool          // the look before the first write allows it
 	pending bool          // a write of to was sent and not refused
 	wroteAt time.Time     // when the last write ended
 	readAt  time.Time     // when the look that now comes from began
@@ -86,6 +88,10 @@ func (m *move) ref() string { return m.repo.image + ":" + m.tag }
 func apply(ctx context.Context, moves []*move) error {
 	cleanup, cancel := web.Cleanup(ctx)
 	defer cancel()
+	all(moves, func(m *move) { m.ready = m.inPlace() || m.lookAhead(ctx, cleanup) })
+	if slices.ContainsFunc(moves, func(m *move) bool { return !m.ready }) {
+		return failure(ctx, moves) // nothing was written
+	}
 	barrier(moves)
 	all(moves, func(m *move) { m.forward(ctx, cleanup) })
 	all(raced(moves), func(m *move) { m.recheck(ctx, cleanup) })
@@ -102,7 +108,9 @@ func undo(ctx context.Context, moves []*move) { all(moves, func(m *move) { m.bac
 // all runs f for all moves at once. A panic in one leaves no other half done.
 func all(moves []*move, f func(m *move)) {
 	errs := parallel.All(len(moves), func(i int) error {
-		defer moves[i].arrive()
+		if moves[i].arrive != nil {
+			defer moves[i].arrive()
+		}
 		f(moves[i])
 		return nil
 	})
@@ -191,12 +199,11 @@ const (
 // forward writes to until the tag shows it or there is no use in repeating it.
 // cleanup is the context for looking at what was written, which outlives ctx.
 func (m *move) forward(ctx, cleanup context.Context) {
-	if m.from.DigestOrNone() == m.to.Digest {
-		m.state, m.now, m.seen = report.Already, m.to.Digest, true
+	if m.state == report.Already {
 		return
 	}
 	overtaken := 0
-	for n := 0; m.lookAhead(ctx, cleanup); n++ {
+	for n := 0; n == 0 || m.lookAhead(ctx, cleanup); n++ { // apply took the first look
 		err := m.write(ctx)
 		m.pending = m.pending || !registry.Rejected(err)
 		m.arrive()
@@ -221,6 +228,15 @@ func (m *move) forward(ctx, cleanup context.Context) {
 			return
 		}
 	}
+}
+
+// inPlace reports whether there is nothing to move, and notes it.
+func (m *move) inPlace() bool {
+	if m.from.DigestOrNone() != m.to.Digest {
+		return false
+	}
+	m.state, m.now, m.seen = report.Already, m.to.Digest, true
+	return true
 }
 
 // lookAhead reads the tag right before a write and reports whether it may be

@@ -418,7 +418,7 @@ func TestRegistryDeletesTheImageWithItsTag(t *testing.T) {
 	}
 }
 
-// TestPanicInAMoveStopsNothing has one move panic; the other goes back.
+// TestPanicInAMoveStopsNothing has one move panic; the other is put back.
 func TestPanicInAMoveStopsNothing(t *testing.T) {
 	m := newMemory()
 	p := m.promoter(t)
@@ -465,13 +465,39 @@ func TestNoLookNoMove(t *testing.T) {
 						t.Errorf("%v", err)
 					}
 					for i, image := range c.Images() {
-						if now := m.digest(apps[i], "latest"); now != image.Previous || image.Now != now {
+						if now := m.digest(apps[i], "latest"); now != image.Previous || image.Now != now || image.State != report.Unchanged {
 							t.Errorf("%+v", image)
 						}
 					}
 					time.Sleep(time.Minute) // net/http's timers outlive a panic
 				})
 			})
+		}
+	}
+}
+
+// TestOneMovedTagKeepsAllFromBeingWritten has somebody move the target of one image
+// right before the move: no target is written.
+func TestOneMovedTagKeepsAllFromBeingWritten(t *testing.T) {
+	m := newMemory()
+	c := resolved(t, m.promoter(t))
+	if err := c.Confirm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m.tag(apps[1], "latest", topSHA)
+	written := false
+	m.before = func(req *http.Request) *http.Response {
+		written = written || is(req, http.MethodPut, apps[0], "latest") || is(req, http.MethodPut, apps[1], "latest")
+		return nil
+	}
+	err := c.Promote(t.Context(), green)
+	var failed *MoveError
+	if err == nil || errors.As(err, &failed) || written {
+		t.Errorf("a target was written: %v; the error is %v", written, err)
+	}
+	for i, image := range c.Images() {
+		if image.State != report.Unchanged || image.Now != m.digest(apps[i], "latest") {
+			t.Errorf("%+v", image)
 		}
 	}
 }

@@ -31,11 +31,12 @@ const (
 	Unreachable                       // it did not answer
 	Stale                             // it reported another commit
 	Current                           // it reported the expected commit
+	Mixed                             // it reported the expected commit and, another time, something else
 )
 
-var rolloutStates = words[RolloutState]{"unknown", "unreachable", "stale", "current"}
+var rolloutStates = words[RolloutState]{"unknown", "unreachable", "stale", "current", "mixed"}
 
-// String returns one of unknown, unreachable, stale, current.
+// String returns one of unknown, unreachable, stale, current, mixed.
 func (s RolloutState) String() string { return rolloutStates.of(s) }
 
 // MarshalText returns the state's word.
@@ -123,9 +124,13 @@ type Tenant struct {
 	Name    string   `json:"name"`
 	URL     string   `json:"url"`
 	Rollout *Rollout `json:"rollout,omitempty"` // nil: nobody asked
-	// After is what it reported after the checks, when it was asked again.
+	// After is what it reported beside and after the checks, when it was asked again.
 	After  *Rollout      `json:"after,omitempty"`
 	Checks []CheckResult `json:"checks"`
+	// Refused is how many connections the tenant refused while it was checked, and
+	// Restarts how many process starts were seen in its version answers.
+	Refused  int `json:"refused_connections,omitempty"`
+	Restarts int `json:"restarts,omitempty"`
 }
 
 // A Standing is what became of one tenant. Lower ones need a look first.

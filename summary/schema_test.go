@@ -70,7 +70,7 @@ func TestSchemaEqualsTypes(t *testing.T) {
 	c.words("verdict", c.root.Properties["verdict"], wordsUpTo(report.None))
 	c.words("image state", c.root.Defs["image"].Properties["state"], wordsUpTo(report.UnknownState))
 	c.words("canary state", c.root.Defs["canary"].Properties["state"], wordsUpTo(report.CanaryUnknown))
-	c.words("rollout state", c.root.Defs["rollout"].Properties["state"], wordsUpTo(report.Current))
+	c.words("rollout state", c.root.Defs["rollout"].Properties["state"], wordsUpTo(report.Mixed))
 	c.words("check result", c.root.Defs["check"].Properties["result"], wordsUpTo(report.NotRun))
 }
 

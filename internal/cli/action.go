@@ -20,7 +20,7 @@ import (
 )
 
 // maxWarnings is how many warning annotations a step may show: the platform
-// drops those beyond 10, so the last place tells how many there were.
+// drops those beyond 10, so the last place says that there were more.
 const maxWarnings = 10
 
 // An action is the front end of a run under a runner of GitHub or Gitea actions. One
@@ -57,9 +57,9 @@ func (c *Command) runAction(ctx context.Context) report.Exit {
 	return c.execute(ctx, s)
 }
 
-// checkFiles makes sure before any request that the run can tell its result: on
+// checkFiles makes sure before any request that the run can report its result: on
 // a runner that does not mount its command files into the container a gate
-// would otherwise end green and tell nobody.
+// would otherwise end green and nobody would know.
 func (a *action) checkFiles() error {
 	for _, name := range []string{"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"} {
 		file := a.command.env(name)
@@ -134,7 +134,7 @@ func (a *action) mask(secrets []secret.Value) {
 
 // refuse ends a run whose inputs are invalid: no request was made.
 func (a *action) refuse(s *session, err error) report.Exit {
-	return a.conclude(s, s.malformed(err))
+	return a.conclude(s, s.invalid(err))
 }
 
 // safe makes text fit for the log.

@@ -62,7 +62,7 @@ func (c *Command) runMode(ctx context.Context, mode report.Mode, args []string) 
 	t.session, t.redact = s, s.redact
 	if err != nil {
 		c.printInvalid(t, err)
-		if _, err := c.writeReport(s, s.malformed(err)); err != nil {
+		if _, err := c.writeReport(s, s.invalid(err)); err != nil {
 			fmt.Fprintf(c.Stderr, "  - %s\n", t.safe(err.Error()))
 		}
 		return report.ExitUsage

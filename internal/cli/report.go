@@ -9,8 +9,8 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// malformed is the report of a run whose inputs are invalid: no request was made.
-func (s *session) malformed(err error) *report.Report {
+// invalid is the report of a run whose inputs are invalid: no request was made.
+func (s *session) invalid(err error) *report.Report {
 	now := time.Now()
 	r := &report.Report{
 		Schema: report.Schema, Tool: s.plan.Tool, Mode: s.plan.Mode, SHA: s.plan.SHA,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"runtime/pprof"
 	"strings"
 	"sync"
@@ -192,7 +193,9 @@ func TestCloseWaitsForHandlers(t *testing.T) {
 	tenant := startTenant(t, TenantConfig{Intercept: func(_ http.ResponseWriter, r *http.Request) bool {
 		close(entered)
 		<-r.Context().Done()
-		time.Sleep(20 * time.Millisecond) // long enough to be seen missing
+		for range 10_000 { // long enough to be seen missing
+			runtime.Gosched()
+		}
 		left = true
 		return true
 	}})
@@ -233,14 +236,14 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	}
 	publish(t, r, shaB, "latest")
 	for tenant.Connections() == 0 || fleet.Requests() == 0 || !strings.Contains(fmt.Sprint(r.Requests()), "/stall") {
-		time.Sleep(time.Millisecond) // until all hang
+		runtime.Gosched() // until all hang
 	}
 	tenant.Close()
 	tenant.Close()
 	fleet.Close()
 	r.Close()
 	wg.Wait()
-	for stop := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for stop := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
 		var stacks bytes.Buffer
 		_ = pprof.Lookup("goroutine").WriteTo(&stacks, 2)
 		left := ours(stacks.String())

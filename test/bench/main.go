@@ -162,7 +162,7 @@ func (b *bench) rounds(n int) int {
 	return n
 }
 
-// log tells what is going on.
+// log says what is going on.
 func (b *bench) log(format string, args ...any) { fmt.Printf("  "+format+"\n", args...) }
 
 // output runs a program and returns what it prints, trimmed.

@@ -29,7 +29,7 @@ func measureNotice(ctx context.Context, b *bench) (*result, error) {
 	}
 	sleep, poll := incumbents(len(ours))
 	r := &result{}
-	r.say("%s tenants without a network, each of which turns current at a random moment within %s and answers after %s; `wait-interval` %s. The delay counts from the moment in which a tenant runs the candidate to the one in which the gate says so. The incumbents are computed from as many random moments within their fleet's update interval of 5 minutes: they sleep for 6 minutes, or look every 30 seconds.", thousands(tenants), within, answerTime, interval)
+	r.say("%s tenants without a network, each of which turns current at a random moment within %s and answers after %s; `wait-interval` %s. The delay is the time from when a tenant runs the candidate to when the gate reports it. The incumbents are computed from as many random moments within their fleet's update interval of 5 minutes: they sleep for 6 minutes, or look every 30 seconds.", thousands(tenants), within, answerTime, interval)
 	rows := [][]string{{"", "median", "95 %", "99 %", "longest"}}
 	for _, x := range []struct {
 		name   string
@@ -39,7 +39,7 @@ func measureNotice(ctx context.Context, b *bench) (*result, error) {
 	}
 	r.table(rows)
 	mean := float64(polls) / (float64(within+interval) / float64(slot))
-	r.say("Polls are spread: of %s in all, at most %d began in the same %s, where the mean is %.0f; in lockstep it would have been %d.", thousands(polls), peak, slot, mean, tenants)
+	r.say("Polls are spread out: of %s in all, at most %d began in the same %s, where the mean is %.0f; in lockstep it would have been %d.", thousands(polls), peak, slot, mean, tenants)
 	if !b.short {
 		longest := ours.quantile(1)
 		r.hold("a tenant that turns current is noticed", "within one wait-interval ("+interval.String()+") and an answer", show(longest), longest <= interval+2*answerTime)

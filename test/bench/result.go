@@ -88,7 +88,7 @@ func (b *bench) keep(p part, r *result) error {
 func document(all map[string]*result) string {
 	var b strings.Builder
 	b.WriteString(preface)
-	b.WriteString("| what | bar | measured | holds |\n|---|---|---|---|\n")
+	b.WriteString("| what | bar | measured | met |\n|---|---|---|---|\n")
 	for _, p := range parts {
 		if r := all[p.name]; r != nil {
 			for _, x := range r.Bars {

@@ -19,7 +19,7 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/cli"
 )
 
-// Bars of design.md for 10,000 tenants.
+// Bars for 10,000 tenants.
 const (
 	maxScaleTime   = 30 * time.Second
 	maxScaleMemory = 512 << 20
@@ -41,7 +41,7 @@ type footprint struct {
 // for the rollout, checks, identity again) on fleets of growing size.
 func measureScale(ctx context.Context, b *bench) (*result, error) {
 	r := &result{}
-	r.say("The released binary in mode `smoke` with a commit: every tenant tells its commit, runs the built-in suite `canary`, and tells its commit again; default `concurrency`, tenants from `tenants-file`, answers after %s, the simulated fleet in another process on the same %d processors, where it takes about as much of them as the gate. Time, processor and memory are those of the gate's process; its most goroutines are of an extra run that counts them.", answerTime, runtime.NumCPU())
+	r.say("The released binary in mode `smoke` with a commit: every tenant reports its commit, is checked with the built-in suite `canary`, and reports its commit again; default `concurrency`, tenants from `tenants-file`, answers after %s, the simulated fleet in another process on the same %d processors, where it uses about as much of them as the gate. Time, processor and memory are those of the gate's process; the number of goroutines is from an extra run that counts them.", answerTime, runtime.NumCPU())
 	sizes := []struct{ tenants, rounds int }{{10, 5}, {100, 5}, {1000, 3}, {10000, 1}}
 	if b.short {
 		sizes = sizes[:1]

