@@ -13,7 +13,8 @@ type evidence struct {
 	refused  *promote.RefusedError // a rule forbids the candidate
 	doubt    error                 // a registry, the clock or a signal left something open
 	identity bool                  // the fleet can report its commit, so it must
-	checks   int                   // how many checks every tenant must have passed
+	checks   int                   // how many checks every tenant must have results of
+	steady   bool                  // a check that passed only after a retry does not count
 	tenants  []report.Tenant
 }
 
@@ -44,7 +45,24 @@ func judge(e evidence) (report.Verdict, string) {
 
 // passed is the reason of a green verdict.
 func (e evidence) passed() string {
-	return fmt.Sprintf("%s passed on %s", report.Count(e.checks, "check"), report.Count(len(e.tenants), "tenant"))
+	text := fmt.Sprintf("%s passed on %s", report.Count(e.checks, "check"), report.Count(len(e.tenants), "tenant"))
+	if skipped := e.skipped(); skipped > 0 {
+		text += fmt.Sprintf(", %s skipped", report.Count(skipped, "result"))
+	}
+	return text
+}
+
+// skipped is how many checks of all tenants could not apply.
+func (e evidence) skipped() int {
+	n := 0
+	for _, t := range e.tenants {
+		for i := range t.Checks {
+			if t.Checks[i].Result == report.NotRun {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // failed reports whether any check failed.
@@ -59,13 +77,18 @@ func (e evidence) missing(t *report.Tenant) string {
 	if e.identity && !t.Rollout.IsCurrent() {
 		return "it was not asked which commit it runs"
 	}
-	passed := 0
+	passed, skipped := 0, 0
 	for i := range t.Checks {
-		if t.Checks[i].Result == report.Passed {
+		switch c := &t.Checks[i]; {
+		case c.Result == report.Passed && c.Flaky && e.steady:
+			return c.Name + ": passed only after a retry, which is not allowed to count"
+		case c.Result == report.Passed:
 			passed++
+		case c.Result == report.NotRun && c.Detail != "": // it says why it can't apply to this tenant
+			skipped++
 		}
 	}
-	if passed != e.checks || len(t.Checks) != e.checks {
+	if passed == 0 || passed+skipped != e.checks || len(t.Checks) != e.checks {
 		return fmt.Sprintf("%d of %s passed", passed, report.Count(e.checks, "check"))
 	}
 	if e.identity && !t.After.IsCurrent() {

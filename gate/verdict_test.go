@@ -59,6 +59,16 @@ func TestJudge(t *testing.T) {
 		})}}, report.Inconclusive},
 		{"asked before, not after", evidence{identity: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) { t.After = nil })}}, report.Inconclusive},
 		{"asked after, not before", evidence{identity: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) { t.Rollout = nil })}}, report.Inconclusive},
+		{"a check that could not apply", evidence{identity: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) {
+			t.Checks[0] = report.CheckResult{Name: "org guard", Result: report.NotRun, Detail: "no org id is configured"}
+		})}}, report.Green},
+		{"no check could apply", evidence{identity: true, checks: 1, tenants: []report.Tenant{with(func(t *report.Tenant) {
+			t.Checks = []report.CheckResult{{Name: "org guard", Result: report.NotRun, Detail: "no org id is configured"}}
+		})}}, report.Inconclusive},
+		{"flaky", evidence{identity: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) { t.Checks[0].Flaky = true })}}, report.Green},
+		{"flaky, where that does not count", evidence{identity: true, steady: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) { t.Checks[0].Flaky = true })}}, report.Inconclusive},
+		{"mixed before", evidence{identity: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) { t.Rollout.State = report.Mixed })}}, report.Inconclusive},
+		{"mixed after", evidence{identity: true, checks: 2, tenants: []report.Tenant{with(func(t *report.Tenant) { t.After.State = report.Mixed })}}, report.Inconclusive},
 		{"cancelled or moved meanwhile", evidence{doubt: errors.New("moved"), identity: true, checks: 2, tenants: []report.Tenant{good()}}, report.Inconclusive},
 	}
 	for _, state := range []report.RolloutState{report.UnknownCommit, report.Unreachable, report.Stale} {

@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // A Cause is one thing that went wrong, with the tenants on which it did: the
@@ -83,7 +84,27 @@ func (g *grouping) rollout(t *Tenant, r Rollout, rank int, what string) {
 	if r.State == Stale {
 		what += " at " + r.Version.Short()
 	}
-	g.add(t, Cause{rank: rank, Result: Errored, What: what, Detail: r.String()})
+	g.add(t, Cause{rank: rank, Result: Errored, What: what, Detail: r.String(), Hint: advice(r, rank)})
+}
+
+// advice is what to do about a tenant that does not run the commit.
+func advice(r Rollout, rank int) string {
+	waited := ""
+	if r.Waited > 0 {
+		waited = " in " + Span(time.Duration(r.Waited))
+	}
+	switch {
+	case rank == rankChanged && r.State != Unreachable:
+		return "it was updated while it was checked: run again; two releases may have come close together"
+	case r.State == Stale:
+		return "it did not update" + waited + ": look at its updater and at the tag that it follows, or wait longer"
+	case r.State == Mixed:
+		return "several builds answer behind this address" + waited + ": a rollout that is stuck, or an old process behind the load balancer"
+	case r.State == Unreachable:
+		return "it did not answer" + waited + ": start it, or take it out of the fleet if it was torn down"
+	default:
+		return "" // the detail says what came, and what to do
+	}
 }
 
 // add puts the tenant to its cause.
