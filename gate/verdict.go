@@ -57,7 +57,7 @@ func (e evidence) skipped() int {
 	n := 0
 	for _, t := range e.tenants {
 		for i := range t.Checks {
-			if t.Checks[i].Result == report.NotRun {
+			if t.Checks[i].Inapplicable() {
 				n++
 			}
 		}
@@ -84,7 +84,7 @@ func (e evidence) missing(t *report.Tenant) string {
 			return c.Name + ": passed only after a retry, which is not allowed to count"
 		case c.Result == report.Passed:
 			passed++
-		case c.Result == report.NotRun && c.Detail != "": // it says why it can't apply to this tenant
+		case c.Inapplicable():
 			skipped++
 		}
 	}

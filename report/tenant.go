@@ -112,6 +112,10 @@ type CheckResult struct {
 	Reproduce string `json:"reproduce"`
 }
 
+// Inapplicable reports whether the check was left out on purpose, and says why: it
+// asks for something that this tenant is not configured with.
+func (c *CheckResult) Inapplicable() bool { return c.Result == NotRun && c.Detail != "" }
+
 // Latency summarises the answers of one check over all rounds.
 type Latency struct {
 	P50 Millis `json:"p50_ms,omitzero"`
@@ -164,7 +168,7 @@ func (t *Tenant) Standing() Standing {
 			return StandsFailed
 		case c.Result == Passed && c.Flaky:
 			found = min(found, StandsFlaky)
-		case c.Result != Passed:
+		case c.Result != Passed && !c.Inapplicable():
 			found = min(found, StandsUndecided)
 		}
 	}

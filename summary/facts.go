@@ -28,6 +28,12 @@ func facts(r *report.Report, v *fleetView) []fact {
 		}
 		add("Suite", p...)
 	}
+	if p := skipped(r); p != nil {
+		add("Skipped", p...)
+	}
+	if text := unrest(r); text != "" {
+		add("While checked", ours("%s", text))
+	}
 	if r.Held != nil {
 		add("On hold", holdFact(r.Held)...)
 	}
@@ -53,6 +59,48 @@ func facts(r *report.Report, v *fleetView) []fact {
 var canaryWords = map[report.CanaryState]string{
 	report.CanaryMoved: "points at the candidate", report.CanaryRestored: "was restored",
 	report.CanaryUntouched: "was not moved", report.CanaryUnknown: "is in an unknown state",
+}
+
+// skipped counts the checks that could not apply, and says why with the first of
+// them; nil: all did.
+func skipped(r *report.Report) phrase {
+	var first *report.CheckResult
+	results, tenants := 0, 0
+	for i := range r.Tenants {
+		before := results
+		for j := range r.Tenants[i].Checks {
+			c := &r.Tenants[i].Checks[j]
+			if c.Inapplicable() {
+				first = cmp.Or(first, c)
+				results++
+			}
+		}
+		if results > before {
+			tenants++
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return phrase{ours("%s on %s, for example ", report.Count(results, "check"), report.Count(tenants, "tenant")), name(first.Name), ours(": "), said(first.Detail)}
+}
+
+// unrest counts the connections that tenants refused and their restarts while they
+// were checked; empty: there were none.
+func unrest(r *report.Report) string {
+	refused, restarts := 0, 0
+	for i := range r.Tenants {
+		refused += r.Tenants[i].Refused
+		restarts += r.Tenants[i].Restarts
+	}
+	var parts []string
+	if refused > 0 {
+		parts = append(parts, report.Count(refused, "refused connection"))
+	}
+	if restarts > 0 {
+		parts = append(parts, report.Count(restarts, "restart"))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // identity says what proves that the checks met the commit; empty where the
