@@ -28,7 +28,7 @@ func facts(r *report.Report, v *fleetView) []fact {
 		}
 		add("Suite", p...)
 	}
-	if p := skipped(r); p != nil {
+	if p := inapplicable(r); p != nil {
 		add("Skipped", p...)
 	}
 	if text := unrest(r); text != "" {
@@ -61,9 +61,9 @@ var canaryWords = map[report.CanaryState]string{
 	report.CanaryUntouched: "was not moved", report.CanaryUnknown: "is in an unknown state",
 }
 
-// skipped counts the checks that could not apply, and says why with the first of
+// inapplicable counts the checks that could not apply, and says why with the first of
 // them; nil: all did.
-func skipped(r *report.Report) phrase {
+func inapplicable(r *report.Report) phrase {
 	var first *report.CheckResult
 	results, tenants := 0, 0
 	for i := range r.Tenants {
