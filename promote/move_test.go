@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -485,15 +486,17 @@ func TestOneMovedTagKeepsAllFromBeingWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.tag(apps[1], "latest", topSHA)
-	written := false
+	var written atomic.Bool
 	m.before = func(req *http.Request) *http.Response {
-		written = written || is(req, http.MethodPut, apps[0], "latest") || is(req, http.MethodPut, apps[1], "latest")
+		if is(req, http.MethodPut, apps[0], "latest") || is(req, http.MethodPut, apps[1], "latest") {
+			written.Store(true)
+		}
 		return nil
 	}
 	err := c.Promote(t.Context(), green)
 	var failed *MoveError
-	if err == nil || errors.As(err, &failed) || written {
-		t.Errorf("a target was written: %v; the error is %v", written, err)
+	if err == nil || errors.As(err, &failed) || written.Load() {
+		t.Errorf("a target was written: %v; the error is %v", written.Load(), err)
 	}
 	for i, image := range c.Images() {
 		if image.State != report.Unchanged || image.Now != m.digest(apps[i], "latest") {

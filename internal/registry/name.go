@@ -83,14 +83,15 @@ func parseName(s string) (n Name, problem string) {
 		return n, "has a host that is not valid"
 	case path != strings.ToLower(path):
 		return n, "has upper-case letters: repositories are lower-case"
-	case len(s) > maxName:
-		return n, fmt.Sprintf("is longer than %d characters", maxName)
 	case !repositoryForm.MatchString(path):
 		return n, "is not a repository: use lower-case letters and digits, in parts joined by . _ - or /"
 	}
 	var err error
 	if n.repository, err = name.NewRepository(s); err != nil {
 		return Name{}, "is not a repository: " + untrusted.Line(err.Error(), 200)
+	}
+	if len(n.repository.Name()) > maxName { // with the host that it stands for
+		return Name{}, fmt.Sprintf("is longer than %d characters", maxName)
 	}
 	return n, ""
 }
