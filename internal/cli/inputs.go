@@ -136,7 +136,7 @@ var outputs = []output{
 	{"promoted", "true when every target points at the candidate, moved now or before (verify and promote)."},
 	{"sha", "The commit that the run was about."},
 	{"rejected-sha", "The commit, only when the verdict is red."},
-	{"digests", "JSON object: image as written to the candidate's digest."},
+	{"digests", "JSON object: image as written to the candidate's digest; for admit to the digest that may run."},
 	{"previous-digests", "JSON object: image as written to the digest that the target had before."},
 	{"held", "true where the target is on hold at the end."},
 	{"report", "Path of report.json relative to the workspace, when it was written."},
