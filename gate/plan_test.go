@@ -71,7 +71,7 @@ MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE8nXRh950IZbRj8Ra/N9sbqOPZrfM
 5/KAQN0/KjHcorm/J5yctVd7iEcnessRQjU917hmKO6JWVGHpDguIyakZA==
 -----END PUBLIC KEY-----`
 
-// The hold is told by the decision that began it, not by those that came since.
+// Who began the hold matters, not who decided what during it.
 func TestHistoryKnowsWhoHeld(t *testing.T) {
 	if got := heldBy([]report.Decision{{Held: false}, {Held: true, Actor: "ana"}}); got != nil {
 		t.Errorf("released, and yet %v", got)

@@ -243,6 +243,9 @@ func (a *action) writeOutputs(r *report.Report, reportPath string) error {
 		digests[image.Image] = image.Digest
 		previous[image.Image] = image.Previous
 	}
+	if r.Admission != nil && r.Admission.Admitted {
+		digests[r.Admission.Image] = r.Admission.Digest
+	}
 	for name, value := range map[string]string{
 		"verdict": r.Verdict.String(), "ran": strconv.FormatBool(r.Ran),
 		"promoted": strconv.FormatBool(r.Promoted), "sha": string(r.SHA),

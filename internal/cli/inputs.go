@@ -48,6 +48,7 @@ var (
 	judgeModes    = []report.Mode{report.ModeVerify, report.ModeSmoke}
 	registryModes = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback, report.ModeHold, report.ModeRelease, report.ModeAdmit, report.ModeHistory}
 	recordModes   = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback, report.ModeHold, report.ModeRelease}
+	shaModes      = []report.Mode{report.ModeVerify, report.ModeSmoke, report.ModePromote, report.ModeRollback, report.ModeStatus, report.ModeHistory}
 	movingModes   = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback}
 	forgeModes    = []report.Mode{report.ModeVerify, report.ModeSmoke, report.ModePromote, report.ModeRollback}
 )
@@ -55,7 +56,7 @@ var (
 // inputs is the one table. Defaults are stated by the libraries.
 var inputs = []input{
 	{name: "mode", field: "Mode", def: string(gate.DefaultMode), help: "What to do: " + modeWords(" or ") + "."},
-	{name: "sha", field: "SHA", note: "from the event", help: "Commit, 7 to 40 hex digits. Empty: the event's commit (head_sha under workflow_run, else GITHUB_SHA); for rollback the newest earlier good one."},
+	{name: "sha", field: "SHA", note: "from the event", modes: shaModes, help: "Commit, 7 to 40 hex digits. Empty: the event's commit (head_sha under workflow_run, else GITHUB_SHA); for rollback the newest earlier good one."},
 	{name: "tenant-urls", field: "URLs", kind: list, modes: fleetModes, help: "Base URLs of the canary tenants."},
 	{name: "admin-tokens", field: "Tokens", kind: list, secret: true, modes: fleetModes, help: "Admin tokens, in the order of tenant-urls."},
 	{name: "org-ids", field: "OrgIDs", kind: list, modes: fleetModes, help: "Org ids, in the order of tenant-urls, or leave empty; sent as " + molecule.OrgHeader + "."},
@@ -136,7 +137,7 @@ var outputs = []output{
 	{"promoted", "true when every target points at the candidate, moved now or before (verify and promote)."},
 	{"sha", "The commit that the run was about."},
 	{"rejected-sha", "The commit, only when the verdict is red."},
-	{"digests", "JSON object: image as written to the candidate's digest."},
+	{"digests", "JSON object: image as written to the candidate's digest; for admit to the digest that may run."},
 	{"previous-digests", "JSON object: image as written to the digest that the target had before."},
 	{"held", "true where the target is on hold at the end."},
 	{"report", "Path of report.json relative to the workspace, when it was written."},
