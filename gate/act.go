@@ -48,6 +48,9 @@ func (r *run) moveTarget(ctx context.Context, moved report.Verdict) {
 		r.restoreCanary()
 		return
 	}
+	if r.cancelled(ctx) {
+		return
+	}
 	// A runner may kill the process while a move is undone, so that the report
 	// of an interrupted promotion has to be out before.
 	interrupted := r.interrupted()
@@ -74,6 +77,24 @@ func (r *run) moveTarget(ctx context.Context, moved report.Verdict) {
 	if v := r.report.Verdict; v == report.Inconclusive || v == report.Refused {
 		r.restoreCanary()
 	}
+}
+
+// cancelled asks the forge whether this run was cancelled there, where a signal
+// may not have come through; then nothing is moved.
+func (r *run) cancelled(ctx context.Context) bool {
+	if r.plan.Cancelled == nil || r.plan.Promote.DryRun {
+		return false
+	}
+	why, err := r.plan.Cancelled(ctx)
+	if err != nil {
+		r.warn("whether this run was cancelled on the forge is not known: " + err.Error())
+	}
+	if why == "" {
+		return false
+	}
+	r.decide(report.Inconclusive, why)
+	r.restoreCanary()
+	return true
 }
 
 // settleTags makes sure that what was moved stays: a registry may still carry out

@@ -79,6 +79,10 @@ func (r *run) execute(ctx context.Context) {
 		r.warn("canary-verify is not configured: no tenant is given. Nothing was checked, nothing was promoted, and " + r.plan.Promote.TargetTag + " stays where it is.")
 		return
 	}
+	if r.plan.EventRefusal != "" {
+		r.decide(report.Refused, r.plan.EventRefusal)
+		return
+	}
 	switch r.plan.Mode {
 	case report.ModeVerify, report.ModeSmoke:
 		r.verify(ctx)

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -51,6 +52,12 @@ type Plan struct {
 	// need one.
 	Reason   string
 	Deadline time.Duration // of the whole run; zero: [DefaultDeadline]
+	// EventRefusal says why what started the run is not to be trusted: then it is
+	// refused before any request. Empty: nothing speaks against it.
+	EventRefusal string
+	// Cancelled asks the forge, right before a move, whether this run was cancelled
+	// there; nil: nobody can say. The text says that it was; an error is a warning.
+	Cancelled func(context.Context) (string, error)
 	// SkipEmpty turns an empty fleet into the verdict skipped.
 	SkipEmpty bool
 	// Secrets are those that no other field holds, such as the token of an

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
@@ -34,36 +36,99 @@ func (c *Command) commit(mode report.Mode, v *values) report.Commit {
 
 // eventCommit is the commit of the event; empty: there is none.
 func (c *Command) eventCommit(v *values) string {
-	if c.env("GITHUB_EVENT_NAME") != "workflow_run" {
+	if !c.afterWorkflow() {
 		return c.env("GITHUB_SHA")
 	}
-	sha, problem := c.headSHA()
+	built, problem := c.workflowRun()
+	if problem == "" && built.Run.HeadSHA == "" {
+		problem = "the payload has no workflow_run.head_sha"
+	}
 	if problem != "" {
 		v.reject("sha", "the workflow_run event does not show the built commit: %s; set sha to ${{ github.event.workflow_run.head_sha }}", problem)
 	}
-	return sha
+	return built.Run.HeadSHA
 }
 
-// headSHA reads workflow_run.head_sha of the event payload. The second result
-// says why there is none.
-func (c *Command) headSHA() (string, string) {
+// afterWorkflow reports whether another workflow's end started the run.
+func (c *Command) afterWorkflow() bool { return c.env("GITHUB_EVENT_NAME") == "workflow_run" }
+
+// A workflowRun is what the payload of a workflow_run event says of the workflow
+// that has ended. Whoever can open a pull request can write parts of it.
+type workflowRun struct {
+	Run struct {
+		HeadSHA        string     `json:"head_sha"`
+		HeadBranch     string     `json:"head_branch"`
+		Conclusion     string     `json:"conclusion"`
+		Event          string     `json:"event"`
+		HeadRepository repository `json:"head_repository"`
+	} `json:"workflow_run"`
+	Repository repository `json:"repository"`
+}
+
+type repository struct {
+	FullName      string `json:"full_name"`
+	DefaultBranch string `json:"default_branch"`
+}
+
+// workflowRun reads the event payload. The second result says why it can't.
+func (c *Command) workflowRun() (workflowRun, string) {
+	var payload workflowRun
 	file, err := os.Open(c.env("GITHUB_EVENT_PATH"))
 	if err != nil {
-		return "", "the payload that GITHUB_EVENT_PATH names can't be read"
+		return payload, "the payload that GITHUB_EVENT_PATH names can't be read"
 	}
 	defer file.Close()
-	var payload struct {
-		WorkflowRun struct {
-			HeadSHA string `json:"head_sha"`
-		} `json:"workflow_run"`
-	}
 	if err := json.NewDecoder(io.LimitReader(file, maxEvent)).Decode(&payload); err != nil {
-		return "", "the payload is not JSON"
+		return workflowRun{}, "the payload is not JSON"
 	}
-	if payload.WorkflowRun.HeadSHA == "" {
-		return "", "the payload has no workflow_run.head_sha"
+	return payload, ""
+}
+
+// eventRefusal says why the event that started the run is not to be trusted with a
+// promotion; empty: it is, or another one started it. branches are those whose
+// builds may be promoted; none given: the repository's default branch.
+func (c *Command) eventRefusal(mode report.Mode, branches []string) string {
+	if !c.afterWorkflow() || !mode.RunsChecks() && mode != report.ModePromote {
+		return ""
 	}
-	return payload.WorkflowRun.HeadSHA, ""
+	payload, problem := c.workflowRun()
+	if problem != "" {
+		return "the workflow_run event can't be checked: " + problem
+	}
+	return payload.refusal(branches)
+}
+
+// anyBranch lifts the rule about branches, and no other.
+const anyBranch = "any"
+
+func (p workflowRun) refusal(branches []string) string {
+	run, home := p.Run, p.Repository.FullName
+	fork := run.HeadRepository.FullName != "" && run.HeadRepository.FullName != home
+	pull := strings.HasPrefix(run.Event, "pull_request")
+	if len(branches) == 0 && p.Repository.DefaultBranch != "" {
+		branches = []string{p.Repository.DefaultBranch}
+	}
+	var why []string
+	if run.Conclusion != "success" {
+		why = append(why, fmt.Sprintf("the workflow that built it ended with %q, not with success", shown(run.Conclusion)))
+	}
+	if pull {
+		why = append(why, "a pull request started that workflow: what it built was not merged")
+	}
+	if fork {
+		why = append(why, fmt.Sprintf("it was built from the repository %s, not from %s", shown(run.HeadRepository.FullName), shown(home)))
+	}
+	if !slices.Contains(branches, anyBranch) && !slices.Contains(branches, run.HeadBranch) {
+		why = append(why, fmt.Sprintf("it was built from the branch %q, and only builds of %s may be promoted: see branches", shown(run.HeadBranch), orNothing(branches)))
+	}
+	return strings.Join(why, "; ")
+}
+
+func orNothing(branches []string) string {
+	if len(branches) == 0 {
+		return "a default branch that the event does not name"
+	}
+	return strings.Join(branches, ", ")
 }
 
 // origin says who runs the gate, and where, as the runner says.

@@ -44,6 +44,7 @@ type input struct {
 }
 
 var (
+	eventModes    = []report.Mode{report.ModeVerify, report.ModeSmoke, report.ModePromote}
 	fleetModes    = []report.Mode{report.ModeVerify, report.ModeSmoke, report.ModeStatus}
 	judgeModes    = []report.Mode{report.ModeVerify, report.ModeSmoke}
 	registryModes = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback, report.ModeHold, report.ModeRelease, report.ModeAdmit, report.ModeHistory}
@@ -57,6 +58,7 @@ var (
 var inputs = []input{
 	{name: "mode", field: "Mode", def: string(gate.DefaultMode), help: "What to do: " + modeWords(" or ") + "."},
 	{name: "sha", field: "SHA", note: "from the event", modes: shaModes, help: "Commit, 7 to 40 hex digits. Empty: the event's commit (head_sha under workflow_run, else GITHUB_SHA); for rollback the newest earlier good one."},
+	{name: "branches", kind: list, note: "the default branch", modes: eventModes, help: "Under workflow_run: branches whose builds may be promoted; any lifts this rule alone."},
 	{name: "tenant-urls", field: "URLs", kind: list, modes: fleetModes, help: "Base URLs of the canary tenants."},
 	{name: "admin-tokens", field: "Tokens", kind: list, secret: true, modes: fleetModes, help: "Admin tokens, in the order of tenant-urls."},
 	{name: "org-ids", field: "OrgIDs", kind: list, modes: fleetModes, help: "Org ids, in the order of tenant-urls, or leave empty; sent as " + molecule.OrgHeader + "."},

@@ -42,6 +42,7 @@ func (c *Command) prepare(mode report.Mode, v *values) (*session, error) {
 		WaitInterval: v.positive("wait-interval"),
 		Soak:         v.duration("soak"),
 		Reason:       v.text("reason"),
+		EventRefusal: c.eventRefusal(mode, fleet.SplitList(v.text("branches"))),
 		Deadline:     v.positive("deadline"),
 		SkipEmpty:    v.oneOf("unconfigured", "fail", "skip") == "skip",
 		Fleet:        c.fleetConfig(v),
@@ -63,6 +64,7 @@ func (c *Command) prepare(mode report.Mode, v *values) (*session, error) {
 	c.connectForge(s, v)
 	if s.forge != nil {
 		s.plan.Promote.Ancestry = s.forge
+		s.plan.Cancelled = c.cancelled(s.forge)
 	}
 	state := &stateFile{path: c.stateFile}
 	if c.stateFile != "" {

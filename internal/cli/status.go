@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/forge"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
@@ -99,4 +100,14 @@ func stateOf(r *report.Report) forge.State {
 	default:
 		return forge.Failure
 	}
+}
+
+// cancelled asks the forge about this run; nil: it is not a run of the forge's own
+// actions. act, which plays one locally, says that it is run 1.
+func (c *Command) cancelled(client *forge.Client) func(context.Context) (string, error) {
+	run, err := strconv.ParseInt(c.env("GITHUB_RUN_ID"), 10, 64)
+	if err != nil || run <= 1 || c.env("ACT") == "true" {
+		return nil
+	}
+	return func(ctx context.Context) (string, error) { return client.Cancelled(ctx, run) }
 }

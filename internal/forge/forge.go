@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-retryablehttp"
 
@@ -44,6 +45,7 @@ type Client struct {
 	redact    *secret.Redactor
 	userAgent string
 	http      *retryablehttp.Client
+	good      atomic.Bool // the token was taken once
 	// comparing is held while commits are compared, so that nobody asks twice.
 	comparing chan struct{}
 	relations map[[2]report.Commit]report.Relation // of this run; guarded by comparing

@@ -29,7 +29,7 @@ const (
 // world is a forge with a short history: first ← second, first ← side, orphan.
 func world(gitea bool) *forgetest.Forge {
 	f := &forgetest.Forge{Gitea: gitea, Repository: "molecule/core", Token: token,
-		Rights: []forgetest.Right{forgetest.ReadContents, forgetest.WriteStatuses}}
+		Rights: []forgetest.Right{forgetest.ReadContents, forgetest.WriteStatuses, forgetest.ReadActions}}
 	f.Commit(first)
 	f.Commit(second, first)
 	f.Commit(side, first)

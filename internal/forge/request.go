@@ -34,6 +34,7 @@ type right struct{ github, gitea string }
 
 var (
 	statusesWrite = right{"`permissions: statuses: write`", "repository write (scope write:repository)"}
+	actionsRead   = right{"`permissions: actions: read`", "repository read (scope read:repository)"}
 	contentsRead  = right{"`permissions: contents: read`", "repository read (scope read:repository)"}
 )
 
@@ -65,8 +66,12 @@ func (c *Client) do(ctx context.Context, k call) ([]byte, error) {
 	if err != nil {
 		return nil, c.unreachable(ctx, k, err)
 	}
+	c.good.Store(true)
 	return answer, nil
 }
+
+// wasGood reports whether the forge has taken the token in this run.
+func (c *Client) wasGood() bool { return c.good.Load() }
 
 // request builds what is sent.
 func (c *Client) request(ctx context.Context, k call) (*retryablehttp.Request, error) {

@@ -7,6 +7,7 @@
 package forgetest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -24,6 +25,7 @@ type Right int
 const (
 	ReadContents Right = iota
 	WriteStatuses
+	ReadActions
 )
 
 // A Status is one that was set on a commit.
@@ -34,6 +36,10 @@ type Status struct {
 	Description string `json:"description"`
 	Context     string `json:"context"`
 }
+
+// A Run is the state of the one run of actions, which has number 7. The zero Run is
+// at work.
+type Run struct{ Status, Conclusion string }
 
 // A Fault answers in the place of the forge. It reports whether it did.
 type Fault func(w http.ResponseWriter, r *http.Request) bool
@@ -46,6 +52,7 @@ type Forge struct {
 	Token      string
 	Rights     []Right
 	Fault      Fault // nil: none
+	Run        Run
 	// IgnoreNot leaves out what a Gitea before 1.20 doesn't know.
 	IgnoreNot bool
 
@@ -171,8 +178,25 @@ func (f *Forge) github(w http.ResponseWriter, r *http.Request, path string) {
 		}
 	case "GET compare":
 		f.githubCompare(w, rest)
+	case "GET actions":
+		f.run(w, rest)
 	default:
 		fail(w, http.StatusNotFound, "Not Found")
+	}
+}
+
+// run shows the run; a conclusion that is not there yet is null.
+func (f *Forge) run(w http.ResponseWriter, rest string) {
+	switch {
+	case !f.may(w, ReadActions):
+	case rest != "runs/7":
+		fail(w, http.StatusNotFound, "Not Found")
+	default:
+		answer := map[string]any{"id": 7, "status": cmp.Or(f.Run.Status, "in_progress"), "conclusion": nil}
+		if f.Run.Conclusion != "" {
+			answer["conclusion"] = f.Run.Conclusion
+		}
+		reply(w, http.StatusOK, answer)
 	}
 }
 
@@ -232,6 +256,8 @@ func (f *Forge) gitea(w http.ResponseWriter, r *http.Request, path string) {
 		}
 	case "GET commits":
 		f.giteaCommits(w, r, rest)
+	case "GET actions":
+		f.run(w, rest)
 	default:
 		fail(w, http.StatusNotFound, "The target couldn't be found.")
 	}
