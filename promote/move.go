@@ -23,14 +23,15 @@ import (
 //
 // Its rules:
 //
-//   - All tags are read before the first is written, and each again before it is
-//     written another time. Where one does not show what it showed when the run
-//     began, or can't be read, it is not written, and before the first write none is.
+//   - Right before each write the tag is read. Where it does not show what it
+//     showed when the run began, or can't be read, it is not written. In a promotion
+//     the ledger's lease stands in for that: all tags were read a moment ago.
 //   - A PUT in flight is never cancelled: its answer is waited for, for a short
 //     while after a cancel. Cancelling it would not undo it, only hide what
 //     became of it.
 //   - What the tag shows decides, never what the registry said about the write.
-//     An accepted write is looked for until the registry's lag is over. A write
+//     An accepted write is looked for until the registry's lag is over (in a
+//     promotion that is done by Settle, for all tags and heads at once). A write
 //     that failed is looked for too, since it may have happened; it is repeated
 //     only where the tag still shows what it did before and the failure may pass.
 //   - Whatever was written and can't stay is put back, also where it never showed:
@@ -54,6 +55,10 @@ type move struct {
 	repo     *repository
 	tag      string
 	from, to *registry.Manifest // from is nil where the tag was absent
+	// leased: the tag was just read, and will be read once more when no older write can
+	// show any more. Then neither the look right before the first write nor the
+	// read-back of an accepted one is needed.
+	leased bool
 	// older reports whether somebody else's manifest is known to be older than to;
 	// nil: never.
 	older func(ctx context.Context, other *registry.Manifest) bool
@@ -63,7 +68,6 @@ type move struct {
 	seen    bool          // now was read after the last write
 	over    report.Digest // of somebody else, known to be older; "": none
 	sent    bool          // a write of to was begun
-	ready   bool          // the look before the first write allows it
 	pending bool          // a write of to was sent and not refused
 	wroteAt time.Time     // when the last write ended
 	readAt  time.Time     // when the look that now comes from began
@@ -88,10 +92,6 @@ func (m *move) ref() string { return m.repo.image + ":" + m.tag }
 func apply(ctx context.Context, moves []*move) error {
 	cleanup, cancel := web.Cleanup(ctx)
 	defer cancel()
-	all(moves, func(m *move) { m.ready = m.inPlace() || m.lookAhead(ctx, cleanup) })
-	if slices.ContainsFunc(moves, func(m *move) bool { return !m.ready }) {
-		return failure(ctx, moves) // nothing was written
-	}
 	barrier(moves)
 	all(moves, func(m *move) { m.forward(ctx, cleanup) })
 	all(raced(moves), func(m *move) { m.recheck(ctx, cleanup) })
@@ -108,9 +108,7 @@ func undo(ctx context.Context, moves []*move) { all(moves, func(m *move) { m.bac
 // all runs f for all moves at once. A panic in one leaves no other half done.
 func all(moves []*move, f func(m *move)) {
 	errs := parallel.All(len(moves), func(i int) error {
-		if moves[i].arrive != nil {
-			defer moves[i].arrive()
-		}
+		defer moves[i].arrive()
 		f(moves[i])
 		return nil
 	})
@@ -148,7 +146,7 @@ func raced(moves []*move) []*move {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(moves), func(m *move) bool {
-		return m.state != report.Promoted || !m.readAt.Before(last)
+		return m.state != report.Promoted || m.leased && !m.seen || !m.readAt.Before(last)
 	})
 }
 
@@ -170,7 +168,11 @@ func failure(ctx context.Context, moves []*move) error {
 		places = append(places, fmt.Sprintf("%s points at %s (%s)", m.ref(), m.place(), m.state))
 	}
 	if clean && ctx.Err() != nil {
-		return fmt.Errorf("the move was interrupted: %w; every tag is where it was before", web.Cause(ctx))
+		err := fmt.Errorf("the move was interrupted: %w; every tag is where it was before", web.Cause(ctx))
+		if written {
+			return &MoveError{Err: err}
+		}
+		return err
 	}
 	err := fmt.Errorf("%s; %s", strings.Join(causes, "; "), strings.Join(places, ", "))
 	if clean && !written {
@@ -199,14 +201,19 @@ const (
 // forward writes to until the tag shows it or there is no use in repeating it.
 // cleanup is the context for looking at what was written, which outlives ctx.
 func (m *move) forward(ctx, cleanup context.Context) {
-	if m.state == report.Already {
+	if m.from.DigestOrNone() == m.to.Digest {
+		m.state, m.now, m.seen = report.Already, m.to.Digest, true
 		return
 	}
 	overtaken := 0
-	for n := 0; n == 0 || m.lookAhead(ctx, cleanup); n++ { // apply took the first look
+	for n := 0; m.ready(ctx, cleanup, n); n++ {
 		err := m.write(ctx)
 		m.pending = m.pending || !registry.Rejected(err)
 		m.arrive()
+		if m.leased && err == nil && ctx.Err() == nil {
+			m.state, m.now, m.err, m.detail = report.Promoted, m.to.Digest, nil, ""
+			return
+		}
 		m.wait()
 		m.look(cleanup, m.to, err == nil)
 		switch {
@@ -230,13 +237,13 @@ func (m *move) forward(ctx, cleanup context.Context) {
 	}
 }
 
-// inPlace reports whether there is nothing to move, and notes it.
-func (m *move) inPlace() bool {
-	if m.from.DigestOrNone() != m.to.Digest {
-		return false
+// ready reports whether the tag may be written.
+func (m *move) ready(ctx, cleanup context.Context, n int) bool {
+	if m.leased && n == 0 && ctx.Err() == nil {
+		m.seen = true
+		return true
 	}
-	m.state, m.now, m.seen = report.Already, m.to.Digest, true
-	return true
+	return m.lookAhead(ctx, cleanup)
 }
 
 // lookAhead reads the tag right before a write and reports whether it may be

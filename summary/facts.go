@@ -147,12 +147,15 @@ func signed(r *report.Report) phrase {
 	case r.Signed == "":
 		return phrase{ours("unsigned")}
 	}
-	return phrase{ours("signed by "), name(r.Signed)}
+	return phrase{ours("signed by "), name(report.Digest(r.Signed).Short())}
 }
 
 // holdFact says since when, by whom and why.
 func holdFact(h *report.Hold) phrase {
-	p := phrase{ours("since %s, by ", cmp.Or(report.Moment(h.At), "an unknown time")), name(h.By)}
+	p := phrase{ours("since %s", cmp.Or(report.Moment(h.At), "an unknown time"))}
+	if h.By != "" {
+		p = append(p, ours(", by "), name(h.By))
+	}
 	return append(p, remark(h.Reason)...)
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -135,7 +136,7 @@ func orNothing(branches []string) string {
 func (c *Command) origin() report.Run {
 	run := report.Run{
 		Repository: untrusted.Line(c.env("GITHUB_REPOSITORY"), 200),
-		Actor:      untrusted.Line(c.env("GITHUB_ACTOR"), 100),
+		Actor:      untrusted.Line(cmp.Or(c.env("GITHUB_ACTOR"), c.env("USER")), 100),
 		Event:      untrusted.Line(c.env("GITHUB_EVENT_NAME"), 100),
 	}
 	server := strings.TrimRight(untrusted.Line(c.env("GITHUB_SERVER_URL"), 500), "/")
