@@ -172,7 +172,7 @@ func (r *run) history(ctx context.Context) {
 	r.decide(report.None, reason)
 	for i := range r.report.History {
 		if d := &r.report.History[i]; d.Broken != "" {
-			r.warn("the history of " + target + " ends early: " + d.Broken + lastGood(r.report.History[:i+1]))
+			r.warn("the history of " + target + " is not whole: " + d.Broken + lastGood(r.report.History[:i+1]))
 		}
 	}
 }
