@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 
@@ -25,7 +26,10 @@ const (
 	memoryLimit = 400 << 20 // bytes
 )
 
-func main() {
+func main() { run(0) }
+
+// run is the program. Tests shorten the lease, see [cli.Command].
+func run(lease time.Duration) {
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryLimit)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -33,7 +37,7 @@ func main() {
 	command := &cli.Command{
 		Args: os.Args[1:], Environ: os.Environ(),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Version: version, Terminal: err == nil, Width: max(width, 80),
+		Version: version, Lease: lease, Terminal: err == nil, Width: max(width, 80),
 	}
 	code := command.Run(ctx)
 	stop()

@@ -25,7 +25,7 @@ var arrows = map[string][]string{
 	"summary":                        {"report", "internal/markdown", "internal/untrusted"},
 	"fleet":                          {"report", "secret", "internal/molecule", "internal/parallel", "internal/untrusted", "internal/web"},
 	"smoke":                          {"fleet", "report", "secret", "internal/expr", "internal/molecule", "internal/parallel", "internal/untrusted", "internal/web"},
-	"ledger":                         {"report", "secret", "internal/untrusted"},
+	"ledger":                         {"report", "secret", "internal/parallel", "internal/untrusted"},
 	"promote":                        {"ledger", "report", "secret", "internal/parallel", "internal/registry", "internal/untrusted", "internal/web"},
 	"gate":                           {"fleet", "smoke", "promote", "report", "secret", "internal/markdown", "internal/parallel", "internal/untrusted", "internal/web"},
 	"internal/untrusted":             {},

@@ -32,12 +32,15 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
 )
 
+// lease is that of the stories, whose registry answers at once.
+const lease = 20 * time.Millisecond
+
 func TestMain(m *testing.M) {
 	// Stories wait for answers more than they compute.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"canary-verify": main})
+	testscript.Main(m, map[string]func(){"canary-verify": func() { run(lease) }})
 }
 
 // TestScripts plays the user stories of testdata/script: the real program, real

@@ -25,7 +25,7 @@ func (r *run) act(ctx context.Context) {
 
 // decision is what the records say of this run.
 func (r *run) decision() promote.Decision {
-	d := promote.Decision{Reason: r.report.Reason}
+	d := promote.Decision{Reason: r.report.Reason, Fleet: len(r.plan.Tenants)}
 	if r.plan.Reason != "" {
 		d.Reason = r.clean(r.plan.Reason)
 	}

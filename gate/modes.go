@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
@@ -39,10 +40,17 @@ func (r *run) rollback(ctx context.Context) {
 	if to := result.Rollback.ToSHA; to != "" {
 		r.report.SHA = to
 	}
-	if err != nil {
+	r.report.Held = r.cleanHold(result.Held)
+	var notHeld *promote.NotHeldError
+	switch {
+	case errors.As(err, &notHeld):
+		r.decide(report.None, r.rolledBack(result))
+		r.afterwards(err.Error())
+		r.logMoves()
+	case err != nil:
 		r.decideError(report.None, err)
-	} else {
-		r.decide(report.None, r.rolledBack(result.Rollback))
+	default:
+		r.decide(report.None, r.rolledBack(result))
 		r.logMoves()
 	}
 	if r.report.Verdict == report.None { // else nothing was replaced
@@ -51,9 +59,13 @@ func (r *run) rollback(ctx context.Context) {
 }
 
 // rolledBack is one sentence on a rollback that went well.
-func (r *run) rolledBack(back report.Rollback) string {
+func (r *run) rolledBack(result promote.RollbackResult) string {
+	back := result.Rollback
 	text := "rolled back"
-	if r.plan.Promote.DryRun {
+	switch {
+	case result.Already:
+		return "already rolled back to " + orUnknown(back.ToSHA)
+	case r.plan.Promote.DryRun:
 		text = "would roll back"
 	}
 	text += " from " + orUnknown(back.FromSHA) + " to " + orUnknown(back.ToSHA)
@@ -160,7 +172,7 @@ func (r *run) history(ctx context.Context) {
 	r.decide(report.None, reason)
 	for i := range r.report.History {
 		if d := &r.report.History[i]; d.Broken != "" {
-			r.warn("the history of " + target + " ends early: " + d.Broken + lastGood(r.report.History[:i+1]))
+			r.warn("the history of " + target + " is not whole: " + d.Broken + lastGood(r.report.History[:i+1]))
 		}
 	}
 }
@@ -196,6 +208,7 @@ func lastGood(history []report.Decision) string {
 // status is the mode: one question to every tenant.
 func (r *run) status(ctx context.Context) {
 	r.phase(report.PhaseRollout)
+	held := parallel.Background(func() error { return r.readHold(ctx) })
 	rollouts := make([]report.Rollout, len(r.plan.Tenants)) // unknown, all of them
 	if r.identity() {
 		rollouts = r.fleet.Probe(ctx, r.waitOptions())
@@ -209,6 +222,9 @@ func (r *run) status(ctx context.Context) {
 			current++
 		}
 	}
+	if err := <-held; err != nil {
+		r.warn("it is not known whether " + r.plan.Promote.TargetTag + " is on hold: " + err.Error())
+	}
 	r.decide(report.None, report.Count(current, "tenant")+" of "+report.Count(len(r.plan.Tenants), "tenant")+" current")
 	if ctx.Err() != nil {
 		r.decide(report.None, web.Cause(ctx).Error())
@@ -216,6 +232,16 @@ func (r *run) status(ctx context.Context) {
 	if current == 0 || current != len(r.plan.Tenants) || ctx.Err() != nil {
 		r.report.Exit = report.ExitInconclusive
 	}
+}
+
+// readHold finds the hold that is on the target, where images are given.
+func (r *run) readHold(ctx context.Context) (err error) {
+	if r.promoter == nil {
+		return nil
+	}
+	held, _, err := r.promoter.Held(ctx)
+	r.report.Held = r.cleanHold(held)
+	return err
 }
 
 // isHeld reports whether an error is the refusal of a promotion because the target

@@ -21,11 +21,13 @@ func (r *run) next() string {
 		return fmt.Sprintf("Fix what the check found and merge again; %s was not touched.", target)
 	case v == report.Red:
 		return "Fix what the check found."
+	case r.report.Exit == report.ExitAfterwards && r.plan.Mode == report.ModeRollback:
+		return fmt.Sprintf("Stop promotions by hand, fix what failed, then put %s on hold with `canary-verify hold --reason …`.", target)
 	case r.report.Exit == report.ExitAfterwards:
 		return fmt.Sprintf("%s was moved: see where it points below, and make sure that this is meant.", target)
 	case r.onHold:
 		return fmt.Sprintf("When the reason for the hold is gone, release %s with `canary-verify release --reason …`, then promote this commit with `canary-verify promote --sha %s`.", target, r.report.SHA.Short())
-	case r.plan.Mode == report.ModeHold && v == report.None:
+	case r.plan.Mode == report.ModeHold && r.report.Held != nil && v == report.None:
 		return fmt.Sprintf("Nothing is promoted to %s until `canary-verify release --reason …`.", target)
 	case v == report.Inconclusive:
 		return r.advice()

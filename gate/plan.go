@@ -131,7 +131,8 @@ func New(plan Plan) (*Gate, error) {
 		g.fleet, err = fleet.New(plan.Tenants, plan.Fleet)
 		invalid = append(invalid, err)
 	}
-	if plan.Mode.NeedsRegistry() && len(g.plan.Promote.Images) > 0 {
+	reads := plan.Mode.NeedsRegistry() || plan.Mode == report.ModeStatus // which shows a hold where it can
+	if reads && len(g.plan.Promote.Images) > 0 {
 		g.promoter, err = promote.New(g.plan.Promote)
 		invalid = append(invalid, err)
 	}

@@ -77,6 +77,7 @@ func (r *run) resolve(ctx context.Context, policy promote.Policy) error {
 	r.phase(report.PhaseCandidate)
 	resolved, err := r.promoter.Resolve(ctx, r.plan.SHA, policy)
 	r.report.Images, r.candidate = resolved.Images, resolved.Candidate
+	r.report.Held = r.cleanHold(resolved.Held)
 	for _, warning := range resolved.Warnings {
 		r.warn(warning)
 	}

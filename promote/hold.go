@@ -66,10 +66,6 @@ func (p *Promoter) setHold(ctx context.Context, event report.Event, reason strin
 	result.Changed = true
 	hold := p.newHold(reason)
 	if p.config.DryRun {
-		result.Held = nil
-		if event == report.EventHeld {
-			result.Held = &report.Hold{By: hold.By, At: hold.At, Reason: hold.Reason}
-		}
 		return result, nil
 	}
 	shown, err := p.shown(look)

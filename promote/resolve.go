@@ -17,6 +17,7 @@ import (
 type Resolution struct {
 	Images   []report.Image // in the order of [Config], as far as they are known
 	Warnings []string       // what was not certain, one sentence each
+	Held     *report.Hold   // on the target; nil: it is free, or that is not known
 	// Candidate is nil unless everything was read and the rules permit the move, or
 	// forbid nothing but the move (see [ForVerify]).
 	Candidate *Candidate
@@ -42,7 +43,7 @@ func (p *Promoter) Resolve(ctx context.Context, sha report.Commit, policy Policy
 	}
 	c := p.candidate(sha, policy)
 	err = c.resolve(ctx)
-	found := Resolution{Images: c.Images(), Warnings: c.Warnings()}
+	found := Resolution{Images: c.Images(), Warnings: c.Warnings(), Held: c.Held()}
 	if err == nil {
 		found.Candidate = c
 	}

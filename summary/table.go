@@ -211,7 +211,7 @@ func why(d report.Decision) string {
 	if d.Forced != d.Reason {
 		add("forced: %s", d.Forced)
 	}
-	add("the history ends here: %s", d.Broken)
+	add("the chain of records ends here: %s", d.Broken)
 	return strings.Join(parts, "; ")
 }
 

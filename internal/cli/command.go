@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/gate"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
@@ -24,10 +25,13 @@ type Command struct {
 	// Terminal says that Stderr is a terminal of Width columns, for a live line.
 	Terminal bool
 	Width    int
+	// Lease is as in promote.Config; 0: its default. Tests shorten it.
+	Lease time.Duration
 
 	frontend  frontend
 	readerOf  string // the flag that took standard input
 	stateFile string // where admit remembers what it saw; empty: nowhere
+	mirrorOf  string // the image that admit's is a mirror of; empty: itself
 }
 
 // A frontend shows a run.

@@ -58,6 +58,7 @@ func (c *Command) runMode(ctx context.Context, mode report.Mode, args []string) 
 	t := &terminal{command: c, output: output, color: c.Terminal && c.env("NO_COLOR") == "", quiet: mode == report.ModeAdmit}
 	c.frontend = t
 	c.stateFile, _ = flags.GetString("state")
+	c.mirrorOf, _ = flags.GetString("as")
 	s, err := c.prepare(mode, v)
 	t.session, t.redact = s, s.redact
 	if err != nil {
@@ -102,6 +103,7 @@ func modeFlags(mode report.Mode) *pflag.FlagSet {
 	flags.String("output", "text", "")
 	if mode == report.ModeAdmit {
 		flags.String("state", "", "")
+		flags.String("as", "", "")
 	}
 	return flags
 }

@@ -78,7 +78,8 @@ func (c *Command) printModeHelp(m report.Mode) {
 		}
 	}
 	if m == report.ModeAdmit {
-		fmt.Fprint(c.Stdout, "  --state PATH\n        File that remembers the newest records that were seen, so that a registry\n        that was put back to an older state is noticed.\n")
+		fmt.Fprint(c.Stdout, "  --state PATH\n        File that remembers the newest records that were seen, so that a registry\n        that was put back to an older state is noticed.\n"+
+			"  --as IMAGE\n        Repository that the image is a mirror of: the one that its records name.\n")
 	}
 	fmt.Fprint(c.Stdout, "  --output FORM\n        Form of the result on standard output: text, json or markdown.\n        Default: text\n")
 	fmt.Fprintf(c.Stdout, "\nEvery flag can also be set in the environment, for example %s.\n", flagVariable("dry-run"))

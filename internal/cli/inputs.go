@@ -47,7 +47,7 @@ var (
 	eventModes    = []report.Mode{report.ModeVerify, report.ModeSmoke, report.ModePromote}
 	fleetModes    = []report.Mode{report.ModeVerify, report.ModeSmoke, report.ModeStatus}
 	judgeModes    = []report.Mode{report.ModeVerify, report.ModeSmoke}
-	registryModes = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback, report.ModeHold, report.ModeRelease, report.ModeAdmit, report.ModeHistory}
+	registryModes = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback, report.ModeHold, report.ModeRelease, report.ModeAdmit, report.ModeStatus, report.ModeHistory}
 	recordModes   = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback, report.ModeHold, report.ModeRelease}
 	shaModes      = []report.Mode{report.ModeVerify, report.ModeSmoke, report.ModePromote, report.ModeRollback, report.ModeStatus, report.ModeHistory}
 	movingModes   = []report.Mode{report.ModeVerify, report.ModePromote, report.ModeRollback}
@@ -64,7 +64,7 @@ var inputs = []input{
 	{name: "org-ids", field: "OrgIDs", kind: list, modes: fleetModes, help: "Org ids, in the order of tenant-urls, or leave empty; sent as " + molecule.OrgHeader + "."},
 	{name: "tenants", secret: true, modes: fleetModes, help: "Instead of the three lists: a YAML or JSON list of {name, url, token, org-id}."},
 	{name: "tenants-file", kind: file, modes: fleetModes, help: "The same list in a file of the workspace, for fleets that don't fit into one variable."},
-	{name: "images", field: "Images", kind: list, modes: registryModes, help: "Image repositories, without a tag; for admit one image with its tag or digest."},
+	{name: "images", field: "Images", kind: list, modes: registryModes, help: "Image repositories, without a tag; for admit one image with its tag or digest; for status, to show a hold."},
 	{name: "source-tag", field: "SourceTag", def: promote.DefaultSourceTag, modes: movingModes, help: "Tag of the candidate; {sha} is the commit's first 7 digits, {full-sha} all of them."},
 	{name: "target-tag", field: "TargetTag", def: promote.DefaultTargetTag, modes: registryModes, help: "Tag that production follows."},
 	{name: "canary-tag", field: "CanaryTag", modes: []report.Mode{report.ModeVerify}, help: "Tag that the canary tenants follow: moved to the candidate before the wait, put back unless the verdict is green."},

@@ -237,6 +237,8 @@ func (c *Command) promoteConfig(v *values) promote.Config {
 		Force:     v.text("force"),
 		DryRun:    v.boolean("dry-run"),
 		Origin:    promote.Origin{Tool: c.tool(), RunURL: origin.URL, RunID: untrusted.Line(c.env("GITHUB_RUN_ID"), 30), Actor: origin.Actor},
+		As:        c.mirrorOf,
+		Lease:     c.Lease,
 		NoHold:    v.oneOf("hold", "true", "none") == "none",
 		Signer:    v.signer(),
 		Trust:     c.trust(v),
