@@ -80,6 +80,7 @@ type Fleet struct {
 	sockets   chan struct{}        // nil: file descriptors are not scarce
 	dialTurns map[string]*dialTurn // by host
 	wrong     string               // the token of AuthWrong
+	wrongOrg  string               // the org id of OrgWrong
 	redactor  func() *secret.Redactor
 }
 
@@ -105,7 +106,7 @@ func New(tenants []Tenant, cfg Config) (*Fleet, error) {
 	}
 	f := &Fleet{
 		config: cfg, transport: cfg.Transport, slots: make(chan struct{}, cfg.Concurrency),
-		dialTurns: map[string]*dialTurn{}, wrong: "wrong-" + rand.Text(),
+		dialTurns: map[string]*dialTurn{}, wrong: "wrong-" + rand.Text(), wrongOrg: randomUUID(),
 	}
 	f.redactor = sync.OnceValue(func() *secret.Redactor {
 		values := slices.Clone(cfg.Secrets)
@@ -121,6 +122,15 @@ func New(tenants []Tenant, cfg Config) (*Fleet, error) {
 		f.sessions = append(f.sessions, newSession(f, tenants[i], bases[i]))
 	}
 	return f, nil
+}
+
+// randomUUID returns a random UUID (RFC 9562, version 4), which is what org ids
+// look like.
+func randomUUID() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // it never fails
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }
 
 // orDefault returns v, or d when v is zero or negative.

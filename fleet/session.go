@@ -33,6 +33,16 @@ const (
 	AuthWrong             // a well-formed token that the tenant can't know
 )
 
+// Org says which org id a request carries.
+type Org int
+
+// The kinds of org id of a request.
+const (
+	OrgOwn   Org = iota // the tenant's org id, where it has one
+	OrgNone             // no org header
+	OrgWrong            // a well-formed id that the tenant can't know, also where it has none
+)
+
 // A Request is one request to a tenant. Path stays below the tenant's base URL:
 // there is no way to name another host.
 type Request struct {
@@ -44,6 +54,7 @@ type Request struct {
 	Header http.Header
 	Body   []byte
 	Auth   Auth
+	Org    Org
 	// Idempotent allows retries although the method alone would not.
 	Idempotent bool
 }
@@ -94,6 +105,10 @@ func newSession(f *Fleet, t Tenant, base *url.URL) *Session {
 
 // Tenant returns the tenant, its URL normalised and its name filled in.
 func (s *Session) Tenant() Tenant { return s.tenant }
+
+// HasOrg reports whether the tenant has an org id: without one, nothing can be
+// learned from leaving it out.
+func (s *Session) HasOrg() bool { return s.tenant.OrgID != "" }
 
 // Redactor returns the redactor of the whole fleet's secrets, as
 // [Fleet.Redactor] does.
@@ -176,8 +191,11 @@ func (s *Session) newRequest(ctx context.Context, r Request) (*retryablehttp.Req
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", s.fleet.config.UserAgent)
 	}
-	if s.tenant.OrgID != "" {
+	switch {
+	case r.Org == OrgOwn && s.HasOrg():
 		req.Header.Set(molecule.OrgHeader, s.tenant.OrgID)
+	case r.Org == OrgWrong:
+		req.Header.Set(molecule.OrgHeader, s.fleet.wrongOrg)
 	}
 	switch r.Auth {
 	case AuthAdmin:

@@ -140,6 +140,36 @@ func TestAuth(t *testing.T) {
 	}
 }
 
+func TestOrg(t *testing.T) {
+	var got []string
+	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Values(molecule.OrgHeader) })
+	own := testSession(t, s.URL, Config{})
+	f, err := New([]Tenant{{URL: s.URL, Token: secret.New(testToken)}}, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := f.Sessions()[0]
+	if !own.HasOrg() || none.HasOrg() {
+		t.Errorf("HasOrg = %v with an org id, %v without", own.HasOrg(), none.HasOrg())
+	}
+	const uuid = `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`
+	for _, tt := range []struct {
+		session *Session
+		org     Org
+		want    string
+	}{
+		{own, OrgOwn, `^org_1$`}, {own, OrgNone, `^$`}, {own, OrgWrong, uuid},
+		{none, OrgOwn, `^$`}, {none, OrgNone, `^$`}, {none, OrgWrong, uuid},
+	} {
+		if _, err := tt.session.Do(t.Context(), Request{Method: "GET", Path: "/", Org: tt.org, Header: http.Header{molecule.OrgHeader: {"org_1"}}}); err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(tt.want).MatchString(strings.Join(got, "|")) {
+			t.Errorf("org %d sent %q, want %s", tt.org, got, tt.want)
+		}
+	}
+}
+
 // A redirect is an answer. Neither another host nor another port of the same
 // host ever hears of it, and a Location that is none is no error either.
 func TestRedirectsAreNotFollowed(t *testing.T) {
