@@ -33,7 +33,7 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer release()
 	ctx, stop := context.WithTimeout(req.Context(), c.session.fleet.config.RequestTimeout)
 	defer stop()
-	a := &attempt{session: c.session}
+	a := &attempt{session: c.session, how: c.how}
 	c.answer, err = a.send(ctx, req)
 	c.sent = c.sent || a.sent.Load()
 	if err != nil {
@@ -73,6 +73,7 @@ func (s *Session) admit(ctx context.Context) (release func(), err error) {
 // An attempt is one request on the wire.
 type attempt struct {
 	session *Session
+	how     sending
 	sent    atomic.Bool
 	status  int
 }
@@ -104,15 +105,20 @@ func (a *attempt) send(ctx context.Context, req *http.Request) (*Response, error
 		return nil, err
 	}
 	a.status = resp.StatusCode
-	body, complete, err := readBody(resp)
+	body, complete, err := readBody(resp, a.how.most)
 	if err != nil {
 		return nil, err
 	}
 	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: body, Complete: complete, Elapsed: time.Since(began)}, nil
 }
 
-// readBody reads at most MaxBody bytes and reports whether that was all.
-func readBody(resp *http.Response) (body []byte, complete bool, err error) {
+// maxHint is how much memory is set aside for a body whose length was announced,
+// in bytes. More is taken as it comes: a tenant may announce what it likes.
+const maxHint = 64 << 10
+
+// readBody reads at most the given number of bytes and reports whether that was
+// all.
+func readBody(resp *http.Response, most int64) (body []byte, complete bool, err error) {
 	if resp.Body == nil { // of a transport for tests
 		return nil, true, nil
 	}
@@ -123,13 +129,13 @@ func readBody(resp *http.Response) (body []byte, complete bool, err error) {
 	}
 	var b bytes.Buffer
 	if hint := resp.ContentLength; hint > 0 {
-		b.Grow(int(min(hint, 64<<10)) + bytes.MinRead)
+		b.Grow(int(min(hint, maxHint)) + bytes.MinRead)
 	}
-	if _, err := b.ReadFrom(io.LimitReader(resp.Body, MaxBody+1)); err != nil {
+	if _, err := b.ReadFrom(io.LimitReader(resp.Body, most+1)); err != nil {
 		return nil, false, err
 	}
-	if b.Len() > MaxBody {
-		return b.Bytes()[:MaxBody:MaxBody], false, nil
+	if int64(b.Len()) > most {
+		return b.Bytes()[:most:most], false, nil
 	}
 	return b.Bytes(), true, nil
 }

@@ -26,6 +26,7 @@ const (
 	DefaultRequestTimeout = 10 * time.Second
 	DefaultRetries        = 3
 	DefaultConcurrency    = 256
+	DefaultMaxBody        = 8 << 20
 )
 
 // Config sets the limits of a fleet's sessions. The zero value of a field means
@@ -34,6 +35,7 @@ type Config struct {
 	RequestTimeout time.Duration // of one attempt, to the end of its body; [DefaultRequestTimeout]
 	Retries        int           // after the first attempt; 0: [DefaultRetries], -1: none
 	Concurrency    int           // tenants that are active at the same time; [DefaultConcurrency]
+	MaxBody        int64         // bytes of an answer that are read; [DefaultMaxBody]
 	AllowHTTP      bool          // permit plain http to a host that is not loopback
 	UserAgent      string        // "canary-verify" when empty
 	// Secrets are further secrets of the run that no text may show.
@@ -91,6 +93,7 @@ type Fleet struct {
 func New(tenants []Tenant, cfg Config) (*Fleet, error) {
 	cfg.RequestTimeout = orDefault(cfg.RequestTimeout, DefaultRequestTimeout)
 	cfg.Concurrency = orDefault(cfg.Concurrency, DefaultConcurrency)
+	cfg.MaxBody = orDefault(cfg.MaxBody, DefaultMaxBody)
 	cfg.UserAgent = cmp.Or(cfg.UserAgent, "canary-verify")
 	cfg.Retries = max(0, cmp.Or(cfg.Retries, DefaultRetries))
 	tenants = slices.Clone(tenants)
@@ -134,7 +137,7 @@ func randomUUID() string {
 }
 
 // orDefault returns v, or d when v is zero or negative.
-func orDefault[T int | time.Duration](v, d T) T {
+func orDefault[T int | int64 | time.Duration](v, d T) T {
 	if v <= 0 {
 		return d
 	}

@@ -165,7 +165,7 @@ func (p *poller) poll(ctx context.Context, i, retries int) (done bool) {
 		return true
 	}
 	began := time.Now()
-	resp, err := s.do(ctx, Request{Method: http.MethodGet, Path: p.options.VersionPath, Auth: AuthNone}, retries)
+	resp, err := s.do(ctx, Request{Method: http.MethodGet, Path: p.options.VersionPath, Auth: AuthNone}, sending{retries: retries, most: maxVersionBody})
 	s.Leave()
 	var now report.Rollout
 	switch {

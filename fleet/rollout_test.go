@@ -58,7 +58,7 @@ func TestRolloutOf(t *testing.T) {
 		{"nothing", answer(200, ""), "", report.UnknownCommit, "", "the body is not a JSON object"},
 		{"two documents", answer(200, `{"git_sha":"`+newSHA+`"}{}`), "", report.UnknownCommit, "", "the body is not a JSON object"},
 		{"HTML", answer(200, `<html>"git_sha":"`+newSHA+`"</html>`, "Content-Type", "text/html; charset=utf-8"), "", report.UnknownCommit, "", "answered text/html: the body"},
-		{"too long", answer(200, `{"git_sha":"`+newSHA+`","x":"`+strings.Repeat("x", MaxBody)+`"}`), "", report.UnknownCommit, "", "more than 1024 KiB"},
+		{"too long", answer(200, `{"git_sha":"`+newSHA+`","x":"`+strings.Repeat("x", maxVersionBody)+`"}`), "", report.UnknownCommit, "", "more than 1024 KiB"},
 		{"404", answer(404, "404 page not found"), "", report.UnknownCommit, "", "set it to none"},
 		{"redirect", answer(302, "", "Location", "/login"), "", report.UnknownCommit, "", "a redirect, which is not followed"},
 		{"no content", answer(204, ""), "", report.UnknownCommit, "", "answered 204, expected 200"},

@@ -59,20 +59,20 @@ type Request struct {
 	Idempotent bool
 }
 
-// A Response is what came back. Body holds at most [MaxBody] bytes. A body that
+// A Response is what came back. Body holds at most Config.MaxBody bytes. A body that
 // broke off, or is shorter than its length promised, is no answer but a
 // [*TransportError].
 type Response struct {
 	Status   int
 	Header   http.Header
 	Body     []byte
-	Complete bool          // the body ended within MaxBody
+	Complete bool          // the body ended within Config.MaxBody
 	Elapsed  time.Duration // of the last attempt: from sending it to the end of the body
 	Attempts int           // at least 1
 }
 
-// MaxBody is how much of an answer is read, in bytes.
-const MaxBody = 1 << 20
+// MaxBody is Config.MaxBody where nobody set another.
+const MaxBody = DefaultMaxBody
 
 // A Session talks to one tenant and to nothing else: every request goes to the
 // tenant's base URL and below it, redirects are answers and not followed, and
@@ -127,12 +127,18 @@ func (s *Session) Redactor() *secret.Redactor { return s.fleet.Redactor() }
 // The error is a [*TransportError]: there was no answer, or r is not a valid
 // request.
 func (s *Session) Do(ctx context.Context, r Request) (*Response, error) {
-	return s.do(ctx, r, s.fleet.config.Retries)
+	return s.do(ctx, r, sending{retries: s.fleet.config.Retries, most: s.fleet.config.MaxBody})
 }
 
-// do is Do with a given number of retries.
-func (s *Session) do(ctx context.Context, r Request, retries int) (*Response, error) {
-	c := &call{session: s, request: r, ctx: ctx, began: time.Now()}
+// A sending says how a request is sent.
+type sending struct {
+	retries int   // after the first attempt
+	most    int64 // bytes of the answer that are read
+}
+
+// do is Do, sent as how says.
+func (s *Session) do(ctx context.Context, r Request, how sending) (*Response, error) {
+	c := &call{session: s, request: r, how: how, ctx: ctx, began: time.Now()}
 	req, err := s.newRequest(ctx, r)
 	if err != nil {
 		return nil, c.refuse(err)
@@ -146,7 +152,7 @@ func (s *Session) do(ctx context.Context, r Request, retries int) (*Response, er
 	// Only the call itself is given as the transport, so that the library, which
 	// closes idle connections when it gives up, can't close those of other tenants.
 	client := web.Client(c, web.Policy{
-		Retries: retries, Lowest: backoffMin, Highest: backoffMax,
+		Retries: how.retries, Lowest: backoffMin, Highest: backoffMax,
 		Again: c.again, Waits: c.leave, Resumes: c.comeBack,
 	})
 	// What it returns says less than what the last attempt left in c.
@@ -224,6 +230,7 @@ func isOwnHeader(name string) bool {
 type call struct {
 	session  *Session
 	request  Request
+	how      sending
 	ctx      context.Context // the caller's
 	began    time.Time
 	attempts int

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -223,6 +224,7 @@ func TestRequestsCannotLeaveTheTenant(t *testing.T) {
 }
 
 func TestBodies(t *testing.T) {
+	const most = 100_000
 	tests := []struct {
 		name     string
 		handler  http.HandlerFunc
@@ -231,8 +233,8 @@ func TestBodies(t *testing.T) {
 		complete bool
 	}{
 		{"empty", func(http.ResponseWriter, *http.Request) {}, "GET", 0, true},
-		{"exactly the limit", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, MaxBody)) }, "GET", MaxBody, true},
-		{"one more", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, MaxBody+1)) }, "GET", MaxBody, false},
+		{"exactly the limit", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, most)) }, "GET", most, true},
+		{"one more", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, most+1)) }, "GET", most, false},
 		{"a length alone", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "5000000") }, "HEAD", 0, true},
 		{"endless", func(w http.ResponseWriter, r *http.Request) {
 			for block := make([]byte, 64<<10); r.Context().Err() == nil; {
@@ -240,12 +242,12 @@ func TestBodies(t *testing.T) {
 					return
 				}
 			}
-		}, "GET", MaxBody, false},
+		}, "GET", most, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, tt.handler)
-			resp, err := testSession(t, s.URL, Config{}).Do(t.Context(), Request{Method: tt.method, Path: "/"})
+			resp, err := testSession(t, s.URL, Config{MaxBody: most}).Do(t.Context(), Request{Method: tt.method, Path: "/"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -253,6 +255,30 @@ func TestBodies(t *testing.T) {
 				t.Errorf("%d bytes, complete %v, %d attempts; want %d, %v, 1", len(resp.Body), resp.Complete, resp.Attempts, tt.length, tt.complete)
 			}
 		})
+	}
+}
+
+// Lists of several MiB are answers like others.
+func TestBodiesOfEightMiBAreRead(t *testing.T) {
+	const most = 8 << 20
+	for size, complete := range map[int]bool{most: true, most + 1: false} {
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, size)) })
+		resp, err := testSession(t, s.URL, Config{}).Do(t.Context(), Request{Method: "GET", Path: "/"})
+		if err != nil || len(resp.Body) != most || resp.Complete != complete {
+			t.Errorf("of %d bytes: %v, complete %v; want %v", size, err, resp != nil && resp.Complete, complete)
+		}
+	}
+}
+
+// What a tenant announces costs no memory before it comes.
+func TestAnnouncedLengthCostsNothing(t *testing.T) {
+	body := io.NopCloser(strings.NewReader("short"))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, _, err := readBody(&http.Response{StatusCode: 200, ContentLength: 1 << 40, Body: body}, 8<<20)
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; err != nil || grown > 256<<10 {
+		t.Errorf("%d bytes were allocated, %v", grown, err)
 	}
 }
 

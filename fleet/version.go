@@ -12,6 +12,10 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
+// maxVersionBody is how much of a version answer is read, in bytes: whole fleets
+// are asked at once.
+const maxVersionBody = 1 << 20
+
 // rolloutOf says where a tenant stands that gave this answer. It fills State,
 // Version and Detail.
 func (s *Session) rolloutOf(resp *Response, o WaitOptions) report.Rollout {
@@ -40,7 +44,7 @@ func (s *Session) commitIn(resp *Response, o WaitOptions) (report.Commit, error)
 	case resp.Status != http.StatusOK:
 		return "", fmt.Errorf("answered %d, expected 200", resp.Status)
 	case !resp.Complete:
-		return "", fmt.Errorf("answered more than %d KiB", MaxBody>>10)
+		return "", fmt.Errorf("answered more than %d KiB", maxVersionBody>>10)
 	}
 	text, err := fieldOf(resp.Body, o.VersionField)
 	if err != nil {
