@@ -57,7 +57,17 @@ func TestRolloutOf(t *testing.T) {
 		{"null body", answer(200, `null`), "", report.UnknownCommit, "", "the body is not a JSON object"},
 		{"nothing", answer(200, ""), "", report.UnknownCommit, "", "the body is not a JSON object"},
 		{"two documents", answer(200, `{"git_sha":"`+newSHA+`"}{}`), "", report.UnknownCommit, "", "the body is not a JSON object"},
-		{"HTML", answer(200, `<html>"git_sha":"`+newSHA+`"</html>`, "Content-Type", "text/html; charset=utf-8"), "", report.UnknownCommit, "", "answered text/html: the body"},
+		{"HTML", answer(200, `<html>"git_sha":"`+newSHA+`"</html>`, "Content-Type", "text/html; charset=utf-8"), "", report.UnknownCommit, "", "answered text/html, expected JSON"},
+		{"JSON that says to be HTML", answer(200, `{"git_sha":"`+newSHA+`"}`, "Content-Type", "text/html"), "", report.UnknownCommit, "", "answered text/html, expected JSON"},
+		{"JSON that says to be text", answer(200, `{"git_sha":"`+newSHA+`"}`, "Content-Type", "text/plain; charset=utf-8"), "", report.UnknownCommit, "", "answered text/plain, expected JSON"},
+		{"without a type", answer(200, `{"git_sha":"`+newSHA+`"}`, "Content-Type", ""), "", report.UnknownCommit, "", "without a media type, expected JSON"},
+		{"JSON of a kind", answer(200, `{"git_sha":"`+newSHA+`"}`, "Content-Type", "application/vnd.build+json; v=1"), "", report.Current, newSHA, ""},
+		{"key twice", answer(200, `{"git_sha":"`+stale+`","git_sha":"`+newSHA+`"}`), "", report.UnknownCommit, "", "has a key twice"},
+		{"key twice, once escaped", answer(200, `{"git_sha":"`+newSHA+`","git\u005fsha":"`+newSHA+`"}`), "", report.UnknownCommit, "", "has a key twice"},
+		{"key twice inside", answer(200, `{"build":{"x":1,"x":2,"sha":"`+newSHA+`"}}`), "build.sha", report.UnknownCommit, "", "build has a key twice"},
+		{"something behind it", answer(200, `{"git_sha":"`+newSHA+`"} x`), "", report.UnknownCommit, "", "something follows"},
+		{"one digit more", answer(200, `{"git_sha":"`+newSHA+`0"}`), "", report.UnknownCommit, "", "not a commit"},
+		{"the digits of SHA-256", runs(newSHA + strings.Repeat("0", 24)), "", report.Stale, newSHA + strings.Repeat("0", 24), "not " + newSHA},
 		{"too long", answer(200, `{"git_sha":"`+newSHA+`","x":"`+strings.Repeat("x", maxVersionBody)+`"}`), "", report.UnknownCommit, "", "more than 1024 KiB"},
 		{"404", answer(404, "404 page not found"), "", report.UnknownCommit, "", "set it to none"},
 		{"redirect", answer(302, "", "Location", "/login"), "", report.UnknownCommit, "", "a redirect, which is not followed"},
@@ -89,6 +99,7 @@ func TestWaitSendsNoToken(t *testing.T) {
 	var path string
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		got, path = r.Header, r.RequestURI
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		fmt.Fprintf(w, `{"git_sha":"%s"}`, newSHA)
 	})
 	session := testSession(t, s.URL, Config{})
@@ -347,7 +358,7 @@ func FuzzVersion(f *testing.F) {
 			return
 		}
 		r := session.rolloutOf(answerOf(string(body)), o)
-		if r.State == report.Current && !r.Version.Same(o.Commit) || r.State == report.Unreachable {
+		if r.State == report.Current && !matches(r.Version, o.Commit) || r.State == report.Unreachable {
 			t.Errorf("%q reports %+v", body, r)
 		}
 		if _, err := report.ParseCommit(string(r.Version)); (err == nil) != (r.State == report.Current || r.State == report.Stale) {

@@ -594,7 +594,7 @@ func TestTextsShowNoSecretOfTheRun(t *testing.T) {
 
 // answerOf is a whole answer with status 200.
 func answerOf(body string) *Response {
-	return &Response{Status: 200, Body: []byte(body), Complete: true}
+	return &Response{Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(body), Complete: true}
 }
 
 func TestOldTLSIsRefused(t *testing.T) {
