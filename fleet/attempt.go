@@ -2,8 +2,11 @@ package fleet
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -81,6 +84,24 @@ type attempt struct {
 // send sends req and reads the whole answer.
 func (a *attempt) send(ctx context.Context, req *http.Request) (*Response, error) {
 	began := time.Now()
+	transport := a.shared
+	if a.how.alone {
+		transport = a.alone
+	}
+	resp, err := transport(ctx, req) //nolint:bodyclose // closed by what reads it
+	if err != nil {
+		return nil, err
+	}
+	a.status = resp.StatusCode
+	body, complete, err := readBody(resp, a.how.most)
+	if err != nil {
+		return nil, err
+	}
+	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: body, Complete: complete, Elapsed: time.Since(began)}, nil
+}
+
+// shared sends req on any connection to the tenant.
+func (a *attempt) shared(ctx context.Context, req *http.Request) (*http.Response, error) {
 	connected, err := a.session.dialTurn.wait(ctx)
 	if err != nil {
 		closeBody(req)
@@ -100,16 +121,46 @@ func (a *attempt) send(ctx context.Context, req *http.Request) (*Response, error
 			connected()
 		},
 	})
-	resp, err := a.session.fleet.transport.RoundTrip(req.WithContext(ctx)) //nolint:bodyclose // closed by what reads it
+	return a.session.fleet.transport.RoundTrip(req.WithContext(ctx))
+}
+
+// alone sends req on a connection of its own, which closes with the answer's
+// body. Behind one address another connection may lead to another build, and one
+// that is kept leads to the same for ever.
+func (a *attempt) alone(ctx context.Context, req *http.Request) (*http.Response, error) {
+	req = req.WithContext(ctx)
+	req.Close = true // so that the server doesn't keep it either
+	own := a.session.fleet.own
+	if own == nil {
+		a.sent.Store(true)
+		return a.session.fleet.transport.RoundTrip(req)
+	}
+	base := a.session.base
+	address := net.JoinHostPort(base.Hostname(), cmp.Or(base.Port(), defaultPorts[base.Scheme]))
+	conn, err := own.NewClientConn(ctx, base.Scheme, address)
 	if err != nil {
+		closeBody(req)
 		return nil, err
 	}
-	a.status = resp.StatusCode
-	body, complete, err := readBody(resp, a.how.most)
+	a.sent.Store(true)
+	resp, err := conn.RoundTrip(req)
 	if err != nil {
+		_ = conn.Close()
 		return nil, err
 	}
-	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: body, Complete: complete, Elapsed: time.Since(began)}, nil
+	resp.Body = &lastBody{resp.Body, conn}
+	return resp, nil
+}
+
+// A lastBody is the body of the last answer on a connection.
+type lastBody struct {
+	io.ReadCloser
+	conn io.Closer
+}
+
+// Close closes the connection too.
+func (b *lastBody) Close() error {
+	return errors.Join(b.ReadCloser.Close(), b.conn.Close())
 }
 
 // maxHint is how much memory is set aside for a body whose length was announced,

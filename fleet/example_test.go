@@ -66,5 +66,5 @@ func ExampleFleet_Wait() {
 		fmt.Println(r.State, r.Version.Short(), r.Polls)
 	}
 	// Output:
-	// current 4c1d56e 1
+	// current 4c1d56e 4
 }

@@ -95,16 +95,19 @@ func TestRolloutOf(t *testing.T) {
 }
 
 func TestWaitSendsNoToken(t *testing.T) {
+	var mu sync.Mutex
 	var got http.Header
 	var path string
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
 		got, path = r.Header, r.RequestURI
+		mu.Unlock()
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		fmt.Fprintf(w, `{"git_sha":"%s"}`, newSHA)
 	})
 	session := testSession(t, s.URL, Config{})
 	r, err := session.fleet.Wait(t.Context(), WaitOptions{Commit: "4c1d56e"})
-	if err != nil || r[0].State != report.Current || r[0].Polls != 1 {
+	if err != nil || r[0].State != report.Current || r[0].Polls != 1+DefaultReads {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if got.Get("Authorization") != "" || got.Get(molecule.OrgHeader) != "org_1" || path != "/buildinfo" {
@@ -152,7 +155,7 @@ func TestWaitPolls(t *testing.T) {
 			return runs(newSHA), nil
 		})
 		var news []string
-		got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Interval: interval, Changed: func(i int, r report.Rollout) {
+		got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Interval: interval, Reads: 1, Changed: func(i int, r report.Rollout) {
 			if i == 0 { // one call at a time: the race detector watches news
 				news = append(news, r.State.String()+" "+r.Version.Short())
 			}
@@ -211,7 +214,7 @@ func TestWaitTimesOut(t *testing.T) {
 			detail string
 			polls  int
 		}{
-			{report.Current, "", 1}, {report.Stale, "runs 1234567", 30}, {report.Unreachable, "no answer within 10s", 5},
+			{report.Current, "", 4}, {report.Stale, "runs 1234567", 30}, {report.Unreachable, "no answer within 10s", 5},
 			{report.Unreachable, "nothing listens", 30}, {report.UnknownCommit, "404", 30},
 		}
 		for i, r := range got {
@@ -320,7 +323,7 @@ func TestPollsAreNotRetriedButProbesAre(t *testing.T) {
 			t.Errorf("probe: %+v after %d attempts", r[0], attempts.Load())
 		}
 		attempts.Store(0)
-		if r, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA}); err != nil || r[0].Polls != 3 || attempts.Load() != 3 {
+		if r, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA}); err != nil || r[0].Polls != 3+DefaultReads || int(attempts.Load()) != r[0].Polls {
 			t.Errorf("wait: %+v, %v after %d attempts", r[0], err, attempts.Load())
 		}
 	})
@@ -353,7 +356,7 @@ func FuzzVersion(f *testing.F) {
 		return fl.Sessions()[0]
 	}()
 	f.Fuzz(func(t *testing.T, body []byte, field, sha string) {
-		o, err := WaitOptions{Commit: report.Commit(sha), VersionField: field}.withDefaults()
+		o, err := WaitOptions{Commit: report.Commit(sha), VersionField: field}.withDefaults(1)
 		if err != nil {
 			return
 		}
@@ -407,7 +410,7 @@ func TestProbeOfSimulatedTenants(t *testing.T) {
 }
 
 // Tenants behind one host share its HTTP/2 connection, also when all of them
-// are asked in the same moment.
+// are asked in the same moment, where no reads on connections of their own are wanted.
 func TestFleetBehindOneHost(t *testing.T) {
 	fleet, err := sim.StartFleet(50, sim.FleetConfig{SHA: newSHA, TLS: true})
 	if err != nil {
@@ -423,7 +426,7 @@ func TestFleetBehindOneHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Timeout: time.Minute})
+	got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Reads: 1, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

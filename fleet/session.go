@@ -83,6 +83,7 @@ type Session struct {
 	tenant   Tenant
 	base     *url.URL
 	share    slotShare
+	starts   starts
 	running  chan struct{} // one for each request in flight
 	dialTurn *dialTurn     // nil: every attempt may connect when it likes
 }
@@ -134,6 +135,7 @@ func (s *Session) Do(ctx context.Context, r Request) (*Response, error) {
 type sending struct {
 	retries int   // after the first attempt
 	most    int64 // bytes of the answer that are read
+	alone   bool  // on a connection of its own, which nobody used before or uses again
 }
 
 // do is Do, sent as how says.

@@ -28,6 +28,7 @@ func (s *Session) rolloutOf(resp *Response, o WaitOptions) report.Rollout {
 	case err != nil:
 		return report.Rollout{State: report.UnknownCommit, Detail: fmt.Sprintf("GET %s %s", o.VersionPath, err)}
 	case matches(version, o.Commit):
+		s.starts.note(resp.Body, o.StartedField)
 		return report.Rollout{State: report.Current, Version: version}
 	default:
 		return report.Rollout{State: report.Stale, Version: version, Detail: fmt.Sprintf("runs %s, not %s", version, o.Commit)}
