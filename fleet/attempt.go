@@ -2,8 +2,11 @@ package fleet
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -33,7 +36,7 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer release()
 	ctx, stop := context.WithTimeout(req.Context(), c.session.fleet.config.RequestTimeout)
 	defer stop()
-	a := &attempt{session: c.session}
+	a := &attempt{session: c.session, how: c.how}
 	c.answer, err = a.send(ctx, req)
 	c.sent = c.sent || a.sent.Load()
 	if err != nil {
@@ -73,6 +76,7 @@ func (s *Session) admit(ctx context.Context) (release func(), err error) {
 // An attempt is one request on the wire.
 type attempt struct {
 	session *Session
+	how     sending
 	sent    atomic.Bool
 	status  int
 }
@@ -80,6 +84,24 @@ type attempt struct {
 // send sends req and reads the whole answer.
 func (a *attempt) send(ctx context.Context, req *http.Request) (*Response, error) {
 	began := time.Now()
+	transport := a.shared
+	if a.how.alone {
+		transport = a.alone
+	}
+	resp, err := transport(ctx, req) //nolint:bodyclose // closed by what reads it
+	if err != nil {
+		return nil, err
+	}
+	a.status = resp.StatusCode
+	body, complete, err := readBody(resp, a.how.most)
+	if err != nil {
+		return nil, err
+	}
+	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: body, Complete: complete, Elapsed: time.Since(began)}, nil
+}
+
+// shared sends req on any connection to the tenant.
+func (a *attempt) shared(ctx context.Context, req *http.Request) (*http.Response, error) {
 	connected, err := a.session.dialTurn.wait(ctx)
 	if err != nil {
 		closeBody(req)
@@ -99,20 +121,55 @@ func (a *attempt) send(ctx context.Context, req *http.Request) (*Response, error
 			connected()
 		},
 	})
-	resp, err := a.session.fleet.transport.RoundTrip(req.WithContext(ctx)) //nolint:bodyclose // closed by what reads it
-	if err != nil {
-		return nil, err
-	}
-	a.status = resp.StatusCode
-	body, complete, err := readBody(resp)
-	if err != nil {
-		return nil, err
-	}
-	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: body, Complete: complete, Elapsed: time.Since(began)}, nil
+	return a.session.fleet.transport.RoundTrip(req.WithContext(ctx))
 }
 
-// readBody reads at most MaxBody bytes and reports whether that was all.
-func readBody(resp *http.Response) (body []byte, complete bool, err error) {
+// alone sends req on a connection of its own, which closes with the answer's
+// body. Behind one address another connection may lead to another build, and one
+// that is kept leads to the same for ever.
+func (a *attempt) alone(ctx context.Context, req *http.Request) (*http.Response, error) {
+	req = req.WithContext(ctx)
+	req.Close = true // so that the server doesn't keep it either
+	own := a.session.fleet.own
+	if own == nil {
+		a.sent.Store(true)
+		return a.session.fleet.transport.RoundTrip(req)
+	}
+	base := a.session.base
+	address := net.JoinHostPort(base.Hostname(), cmp.Or(base.Port(), defaultPorts[base.Scheme]))
+	conn, err := own.NewClientConn(ctx, base.Scheme, address)
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	a.sent.Store(true)
+	resp, err := conn.RoundTrip(req)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	resp.Body = &lastBody{resp.Body, conn}
+	return resp, nil
+}
+
+// A lastBody is the body of the last answer on a connection.
+type lastBody struct {
+	io.ReadCloser
+	conn io.Closer
+}
+
+// Close closes the connection too.
+func (b *lastBody) Close() error {
+	return errors.Join(b.ReadCloser.Close(), b.conn.Close())
+}
+
+// maxHint is how much memory is set aside for a body whose length was announced,
+// in bytes. More is taken as it comes: a tenant may announce what it likes.
+const maxHint = 64 << 10
+
+// readBody reads at most the given number of bytes and reports whether that was
+// all.
+func readBody(resp *http.Response, most int64) (body []byte, complete bool, err error) {
 	if resp.Body == nil { // of a transport for tests
 		return nil, true, nil
 	}
@@ -123,13 +180,13 @@ func readBody(resp *http.Response) (body []byte, complete bool, err error) {
 	}
 	var b bytes.Buffer
 	if hint := resp.ContentLength; hint > 0 {
-		b.Grow(int(min(hint, 64<<10)) + bytes.MinRead)
+		b.Grow(int(min(hint, maxHint)) + bytes.MinRead)
 	}
-	if _, err := b.ReadFrom(io.LimitReader(resp.Body, MaxBody+1)); err != nil {
+	if _, err := b.ReadFrom(io.LimitReader(resp.Body, most+1)); err != nil {
 		return nil, false, err
 	}
-	if b.Len() > MaxBody {
-		return b.Bytes()[:MaxBody:MaxBody], false, nil
+	if int64(b.Len()) > most {
+		return b.Bytes()[:most:most], false, nil
 	}
 	return b.Bytes(), true, nil
 }

@@ -13,6 +13,7 @@
 // document.go parse, url.go says which URLs and paths are allowed, fleet.go
 // builds the shared transport, files.go bounds open connections, slots.go bounds
 // how many tenants are active at once, session.go retries, attempt.go sends one
-// attempt, failure.go words what went wrong, rollout.go waits, version.go reads a
+// attempt, failure.go words what went wrong, rollout.go waits, reads.go weighs what
+// several reads found, restarts.go counts process starts, version.go reads a
 // commit.
 package fleet

@@ -41,6 +41,7 @@ func ExampleParseLists_invalid() {
 
 func ExampleFleet_Wait() {
 	tenant := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprint(w, `{"git_sha":"4c1d56e9a0b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5"}`)
 	}))
 	defer tenant.Close()
@@ -65,5 +66,5 @@ func ExampleFleet_Wait() {
 		fmt.Println(r.State, r.Version.Short(), r.Polls)
 	}
 	// Output:
-	// current 4c1d56e 1
+	// current 4c1d56e 4
 }

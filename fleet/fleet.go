@@ -26,6 +26,7 @@ const (
 	DefaultRequestTimeout = 10 * time.Second
 	DefaultRetries        = 3
 	DefaultConcurrency    = 256
+	DefaultMaxBody        = 8 << 20
 )
 
 // Config sets the limits of a fleet's sessions. The zero value of a field means
@@ -34,6 +35,7 @@ type Config struct {
 	RequestTimeout time.Duration // of one attempt, to the end of its body; [DefaultRequestTimeout]
 	Retries        int           // after the first attempt; 0: [DefaultRetries], -1: none
 	Concurrency    int           // tenants that are active at the same time; [DefaultConcurrency]
+	MaxBody        int64         // bytes of an answer that are read; [DefaultMaxBody]
 	AllowHTTP      bool          // permit plain http to a host that is not loopback
 	UserAgent      string        // "canary-verify" when empty
 	// Secrets are further secrets of the run that no text may show.
@@ -80,6 +82,7 @@ type Fleet struct {
 	sockets   chan struct{}        // nil: file descriptors are not scarce
 	dialTurns map[string]*dialTurn // by host
 	wrong     string               // the token of AuthWrong
+	wrongOrg  string               // the org id of OrgWrong
 	redactor  func() *secret.Redactor
 }
 
@@ -90,6 +93,7 @@ type Fleet struct {
 func New(tenants []Tenant, cfg Config) (*Fleet, error) {
 	cfg.RequestTimeout = orDefault(cfg.RequestTimeout, DefaultRequestTimeout)
 	cfg.Concurrency = orDefault(cfg.Concurrency, DefaultConcurrency)
+	cfg.MaxBody = orDefault(cfg.MaxBody, DefaultMaxBody)
 	cfg.UserAgent = cmp.Or(cfg.UserAgent, "canary-verify")
 	cfg.Retries = max(0, cmp.Or(cfg.Retries, DefaultRetries))
 	tenants = slices.Clone(tenants)
@@ -105,7 +109,7 @@ func New(tenants []Tenant, cfg Config) (*Fleet, error) {
 	}
 	f := &Fleet{
 		config: cfg, transport: cfg.Transport, slots: make(chan struct{}, cfg.Concurrency),
-		dialTurns: map[string]*dialTurn{}, wrong: "wrong-" + rand.Text(),
+		dialTurns: map[string]*dialTurn{}, wrong: "wrong-" + rand.Text(), wrongOrg: randomUUID(),
 	}
 	f.redactor = sync.OnceValue(func() *secret.Redactor {
 		values := slices.Clone(cfg.Secrets)
@@ -123,8 +127,17 @@ func New(tenants []Tenant, cfg Config) (*Fleet, error) {
 	return f, nil
 }
 
+// randomUUID returns a random UUID (RFC 9562, version 4), which is what org ids
+// look like.
+func randomUUID() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // it never fails
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
+}
+
 // orDefault returns v, or d when v is zero or negative.
-func orDefault[T int | time.Duration](v, d T) T {
+func orDefault[T int | int64 | time.Duration](v, d T) T {
 	if v <= 0 {
 		return d
 	}

@@ -57,8 +57,18 @@ func TestRolloutOf(t *testing.T) {
 		{"null body", answer(200, `null`), "", report.UnknownCommit, "", "the body is not a JSON object"},
 		{"nothing", answer(200, ""), "", report.UnknownCommit, "", "the body is not a JSON object"},
 		{"two documents", answer(200, `{"git_sha":"`+newSHA+`"}{}`), "", report.UnknownCommit, "", "the body is not a JSON object"},
-		{"HTML", answer(200, `<html>"git_sha":"`+newSHA+`"</html>`, "Content-Type", "text/html; charset=utf-8"), "", report.UnknownCommit, "", "answered text/html: the body"},
-		{"too long", answer(200, `{"git_sha":"`+newSHA+`","x":"`+strings.Repeat("x", MaxBody)+`"}`), "", report.UnknownCommit, "", "more than 1024 KiB"},
+		{"HTML", answer(200, `<html>"git_sha":"`+newSHA+`"</html>`, "Content-Type", "text/html; charset=utf-8"), "", report.UnknownCommit, "", "answered text/html, expected JSON"},
+		{"JSON that says to be HTML", answer(200, `{"git_sha":"`+newSHA+`"}`, "Content-Type", "text/html"), "", report.UnknownCommit, "", "answered text/html, expected JSON"},
+		{"JSON that says to be text", answer(200, `{"git_sha":"`+newSHA+`"}`, "Content-Type", "text/plain; charset=utf-8"), "", report.UnknownCommit, "", "answered text/plain, expected JSON"},
+		{"without a type", answer(200, `{"git_sha":"`+newSHA+`"}`, "Content-Type", ""), "", report.UnknownCommit, "", "without a media type, expected JSON"},
+		{"JSON of a kind", answer(200, `{"git_sha":"`+newSHA+`"}`, "Content-Type", "application/vnd.build+json; v=1"), "", report.Current, newSHA, ""},
+		{"key twice", answer(200, `{"git_sha":"`+stale+`","git_sha":"`+newSHA+`"}`), "", report.UnknownCommit, "", "has a key twice"},
+		{"key twice, once escaped", answer(200, `{"git_sha":"`+newSHA+`","git\u005fsha":"`+newSHA+`"}`), "", report.UnknownCommit, "", "has a key twice"},
+		{"key twice inside", answer(200, `{"build":{"x":1,"x":2,"sha":"`+newSHA+`"}}`), "build.sha", report.UnknownCommit, "", "build has a key twice"},
+		{"something behind it", answer(200, `{"git_sha":"`+newSHA+`"} x`), "", report.UnknownCommit, "", "something follows"},
+		{"one digit more", answer(200, `{"git_sha":"`+newSHA+`0"}`), "", report.UnknownCommit, "", "not a commit"},
+		{"the digits of SHA-256", runs(newSHA + strings.Repeat("0", 24)), "", report.Stale, newSHA + strings.Repeat("0", 24), "not " + newSHA},
+		{"too long", answer(200, `{"git_sha":"`+newSHA+`","x":"`+strings.Repeat("x", maxVersionBody)+`"}`), "", report.UnknownCommit, "", "more than 1024 KiB"},
 		{"404", answer(404, "404 page not found"), "", report.UnknownCommit, "", "set it to none"},
 		{"redirect", answer(302, "", "Location", "/login"), "", report.UnknownCommit, "", "a redirect, which is not followed"},
 		{"no content", answer(204, ""), "", report.UnknownCommit, "", "answered 204, expected 200"},
@@ -85,15 +95,19 @@ func TestRolloutOf(t *testing.T) {
 }
 
 func TestWaitSendsNoToken(t *testing.T) {
+	var mu sync.Mutex
 	var got http.Header
 	var path string
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
 		got, path = r.Header, r.RequestURI
+		mu.Unlock()
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		fmt.Fprintf(w, `{"git_sha":"%s"}`, newSHA)
 	})
 	session := testSession(t, s.URL, Config{})
 	r, err := session.fleet.Wait(t.Context(), WaitOptions{Commit: "4c1d56e"})
-	if err != nil || r[0].State != report.Current || r[0].Polls != 1 {
+	if err != nil || r[0].State != report.Current || r[0].Polls != 1+DefaultReads {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if got.Get("Authorization") != "" || got.Get(molecule.OrgHeader) != "org_1" || path != "/buildinfo" {
@@ -141,7 +155,7 @@ func TestWaitPolls(t *testing.T) {
 			return runs(newSHA), nil
 		})
 		var news []string
-		got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Interval: interval, Changed: func(i int, r report.Rollout) {
+		got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Interval: interval, Reads: 1, Changed: func(i int, r report.Rollout) {
 			if i == 0 { // one call at a time: the race detector watches news
 				news = append(news, r.State.String()+" "+r.Version.Short())
 			}
@@ -200,7 +214,7 @@ func TestWaitTimesOut(t *testing.T) {
 			detail string
 			polls  int
 		}{
-			{report.Current, "", 1}, {report.Stale, "runs 1234567", 30}, {report.Unreachable, "no answer within 10s", 5},
+			{report.Current, "", 4}, {report.Stale, "runs 1234567", 30}, {report.Unreachable, "no answer within 10s", 5},
 			{report.Unreachable, "nothing listens", 30}, {report.UnknownCommit, "404", 30},
 		}
 		for i, r := range got {
@@ -309,7 +323,7 @@ func TestPollsAreNotRetriedButProbesAre(t *testing.T) {
 			t.Errorf("probe: %+v after %d attempts", r[0], attempts.Load())
 		}
 		attempts.Store(0)
-		if r, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA}); err != nil || r[0].Polls != 3 || attempts.Load() != 3 {
+		if r, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA}); err != nil || r[0].Polls != 3+DefaultReads || int(attempts.Load()) != r[0].Polls {
 			t.Errorf("wait: %+v, %v after %d attempts", r[0], err, attempts.Load())
 		}
 	})
@@ -342,12 +356,12 @@ func FuzzVersion(f *testing.F) {
 		return fl.Sessions()[0]
 	}()
 	f.Fuzz(func(t *testing.T, body []byte, field, sha string) {
-		o, err := WaitOptions{Commit: report.Commit(sha), VersionField: field}.withDefaults()
+		o, err := WaitOptions{Commit: report.Commit(sha), VersionField: field}.withDefaults(1)
 		if err != nil {
 			return
 		}
 		r := session.rolloutOf(answerOf(string(body)), o)
-		if r.State == report.Current && !r.Version.Same(o.Commit) || r.State == report.Unreachable {
+		if r.State == report.Current && !matches(r.Version, o.Commit) || r.State == report.Unreachable {
 			t.Errorf("%q reports %+v", body, r)
 		}
 		if _, err := report.ParseCommit(string(r.Version)); (err == nil) != (r.State == report.Current || r.State == report.Stale) {
@@ -396,7 +410,7 @@ func TestProbeOfSimulatedTenants(t *testing.T) {
 }
 
 // Tenants behind one host share its HTTP/2 connection, also when all of them
-// are asked in the same moment.
+// are asked in the same moment, where no reads on connections of their own are wanted.
 func TestFleetBehindOneHost(t *testing.T) {
 	fleet, err := sim.StartFleet(50, sim.FleetConfig{SHA: newSHA, TLS: true})
 	if err != nil {
@@ -412,7 +426,7 @@ func TestFleetBehindOneHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Timeout: time.Minute})
+	got, err := f.Wait(t.Context(), WaitOptions{Commit: newSHA, Reads: 1, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

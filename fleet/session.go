@@ -33,6 +33,16 @@ const (
 	AuthWrong             // a well-formed token that the tenant can't know
 )
 
+// Org says which org id a request carries.
+type Org int
+
+// The kinds of org id of a request.
+const (
+	OrgOwn   Org = iota // the tenant's org id, where it has one
+	OrgNone             // no org header
+	OrgWrong            // a well-formed id that the tenant can't know, also where it has none
+)
+
 // A Request is one request to a tenant. Path stays below the tenant's base URL:
 // there is no way to name another host.
 type Request struct {
@@ -44,24 +54,25 @@ type Request struct {
 	Header http.Header
 	Body   []byte
 	Auth   Auth
+	Org    Org
 	// Idempotent allows retries although the method alone would not.
 	Idempotent bool
 }
 
-// A Response is what came back. Body holds at most [MaxBody] bytes. A body that
+// A Response is what came back. Body holds at most Config.MaxBody bytes. A body that
 // broke off, or is shorter than its length promised, is no answer but a
 // [*TransportError].
 type Response struct {
 	Status   int
 	Header   http.Header
 	Body     []byte
-	Complete bool          // the body ended within MaxBody
+	Complete bool          // the body ended within Config.MaxBody
 	Elapsed  time.Duration // of the last attempt: from sending it to the end of the body
 	Attempts int           // at least 1
 }
 
-// MaxBody is how much of an answer is read, in bytes.
-const MaxBody = 1 << 20
+// MaxBody is Config.MaxBody where nobody set another.
+const MaxBody = DefaultMaxBody
 
 // A Session talks to one tenant and to nothing else: every request goes to the
 // tenant's base URL and below it, redirects are answers and not followed, and
@@ -72,6 +83,7 @@ type Session struct {
 	tenant   Tenant
 	base     *url.URL
 	share    slotShare
+	starts   starts
 	running  chan struct{} // one for each request in flight
 	dialTurn *dialTurn     // nil: every attempt may connect when it likes
 }
@@ -95,6 +107,10 @@ func newSession(f *Fleet, t Tenant, base *url.URL) *Session {
 // Tenant returns the tenant, its URL normalised and its name filled in.
 func (s *Session) Tenant() Tenant { return s.tenant }
 
+// HasOrg reports whether the tenant has an org id: without one, nothing can be
+// learned from leaving it out.
+func (s *Session) HasOrg() bool { return s.tenant.OrgID != "" }
+
 // Redactor returns the redactor of the whole fleet's secrets, as
 // [Fleet.Redactor] does.
 func (s *Session) Redactor() *secret.Redactor { return s.fleet.Redactor() }
@@ -112,12 +128,19 @@ func (s *Session) Redactor() *secret.Redactor { return s.fleet.Redactor() }
 // The error is a [*TransportError]: there was no answer, or r is not a valid
 // request.
 func (s *Session) Do(ctx context.Context, r Request) (*Response, error) {
-	return s.do(ctx, r, s.fleet.config.Retries)
+	return s.do(ctx, r, sending{retries: s.fleet.config.Retries, most: s.fleet.config.MaxBody})
 }
 
-// do is Do with a given number of retries.
-func (s *Session) do(ctx context.Context, r Request, retries int) (*Response, error) {
-	c := &call{session: s, request: r, ctx: ctx, began: time.Now()}
+// A sending says how a request is sent.
+type sending struct {
+	retries int   // after the first attempt
+	most    int64 // bytes of the answer that are read
+	alone   bool  // on a connection of its own, which nobody used before or uses again
+}
+
+// do is Do, sent as how says.
+func (s *Session) do(ctx context.Context, r Request, how sending) (*Response, error) {
+	c := &call{session: s, request: r, how: how, ctx: ctx, began: time.Now()}
 	req, err := s.newRequest(ctx, r)
 	if err != nil {
 		return nil, c.refuse(err)
@@ -131,7 +154,7 @@ func (s *Session) do(ctx context.Context, r Request, retries int) (*Response, er
 	// Only the call itself is given as the transport, so that the library, which
 	// closes idle connections when it gives up, can't close those of other tenants.
 	client := web.Client(c, web.Policy{
-		Retries: retries, Lowest: backoffMin, Highest: backoffMax,
+		Retries: how.retries, Lowest: backoffMin, Highest: backoffMax,
 		Again: c.again, Waits: c.leave, Resumes: c.comeBack,
 	})
 	// What it returns says less than what the last attempt left in c.
@@ -176,8 +199,11 @@ func (s *Session) newRequest(ctx context.Context, r Request) (*retryablehttp.Req
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", s.fleet.config.UserAgent)
 	}
-	if s.tenant.OrgID != "" {
+	switch {
+	case r.Org == OrgOwn && s.HasOrg():
 		req.Header.Set(molecule.OrgHeader, s.tenant.OrgID)
+	case r.Org == OrgWrong:
+		req.Header.Set(molecule.OrgHeader, s.fleet.wrongOrg)
 	}
 	switch r.Auth {
 	case AuthAdmin:
@@ -206,6 +232,7 @@ func isOwnHeader(name string) bool {
 type call struct {
 	session  *Session
 	request  Request
+	how      sending
 	ctx      context.Context // the caller's
 	began    time.Time
 	attempts int

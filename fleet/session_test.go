@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -140,6 +141,36 @@ func TestAuth(t *testing.T) {
 	}
 }
 
+func TestOrg(t *testing.T) {
+	var got []string
+	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Values(molecule.OrgHeader) })
+	own := testSession(t, s.URL, Config{})
+	f, err := New([]Tenant{{URL: s.URL, Token: secret.New(testToken)}}, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := f.Sessions()[0]
+	if !own.HasOrg() || none.HasOrg() {
+		t.Errorf("HasOrg = %v with an org id, %v without", own.HasOrg(), none.HasOrg())
+	}
+	const uuid = `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`
+	for _, tt := range []struct {
+		session *Session
+		org     Org
+		want    string
+	}{
+		{own, OrgOwn, `^org_1$`}, {own, OrgNone, `^$`}, {own, OrgWrong, uuid},
+		{none, OrgOwn, `^$`}, {none, OrgNone, `^$`}, {none, OrgWrong, uuid},
+	} {
+		if _, err := tt.session.Do(t.Context(), Request{Method: "GET", Path: "/", Org: tt.org, Header: http.Header{molecule.OrgHeader: {"org_1"}}}); err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(tt.want).MatchString(strings.Join(got, "|")) {
+			t.Errorf("org %d sent %q, want %s", tt.org, got, tt.want)
+		}
+	}
+}
+
 // A redirect is an answer. Neither another host nor another port of the same
 // host ever hears of it, and a Location that is none is no error either.
 func TestRedirectsAreNotFollowed(t *testing.T) {
@@ -193,6 +224,7 @@ func TestRequestsCannotLeaveTheTenant(t *testing.T) {
 }
 
 func TestBodies(t *testing.T) {
+	const most = 100_000
 	tests := []struct {
 		name     string
 		handler  http.HandlerFunc
@@ -201,8 +233,8 @@ func TestBodies(t *testing.T) {
 		complete bool
 	}{
 		{"empty", func(http.ResponseWriter, *http.Request) {}, "GET", 0, true},
-		{"exactly the limit", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, MaxBody)) }, "GET", MaxBody, true},
-		{"one more", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, MaxBody+1)) }, "GET", MaxBody, false},
+		{"exactly the limit", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, most)) }, "GET", most, true},
+		{"one more", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, most+1)) }, "GET", most, false},
 		{"a length alone", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "5000000") }, "HEAD", 0, true},
 		{"endless", func(w http.ResponseWriter, r *http.Request) {
 			for block := make([]byte, 64<<10); r.Context().Err() == nil; {
@@ -210,12 +242,12 @@ func TestBodies(t *testing.T) {
 					return
 				}
 			}
-		}, "GET", MaxBody, false},
+		}, "GET", most, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, tt.handler)
-			resp, err := testSession(t, s.URL, Config{}).Do(t.Context(), Request{Method: tt.method, Path: "/"})
+			resp, err := testSession(t, s.URL, Config{MaxBody: most}).Do(t.Context(), Request{Method: tt.method, Path: "/"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -223,6 +255,30 @@ func TestBodies(t *testing.T) {
 				t.Errorf("%d bytes, complete %v, %d attempts; want %d, %v, 1", len(resp.Body), resp.Complete, resp.Attempts, tt.length, tt.complete)
 			}
 		})
+	}
+}
+
+// Lists of several MiB are answers like others.
+func TestBodiesOfEightMiBAreRead(t *testing.T) {
+	const most = 8 << 20
+	for size, complete := range map[int]bool{most: true, most + 1: false} {
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, size)) })
+		resp, err := testSession(t, s.URL, Config{}).Do(t.Context(), Request{Method: "GET", Path: "/"})
+		if err != nil || len(resp.Body) != most || resp.Complete != complete {
+			t.Errorf("of %d bytes: %v, complete %v; want %v", size, err, resp != nil && resp.Complete, complete)
+		}
+	}
+}
+
+// What a tenant announces costs no memory before it comes.
+func TestAnnouncedLengthCostsNothing(t *testing.T) {
+	body := io.NopCloser(strings.NewReader("short"))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, _, err := readBody(&http.Response{StatusCode: 200, ContentLength: 1 << 40, Body: body}, 8<<20)
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; err != nil || grown > 256<<10 {
+		t.Errorf("%d bytes were allocated, %v", grown, err)
 	}
 }
 
@@ -538,7 +594,7 @@ func TestTextsShowNoSecretOfTheRun(t *testing.T) {
 
 // answerOf is a whole answer with status 200.
 func answerOf(body string) *Response {
-	return &Response{Status: 200, Body: []byte(body), Complete: true}
+	return &Response{Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(body), Complete: true}
 }
 
 func TestOldTLSIsRefused(t *testing.T) {

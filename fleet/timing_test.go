@@ -16,9 +16,10 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
-// answer returns a response as a transport would.
+// answer returns a response as a transport would, of JSON where headers say
+// nothing else.
 func answer(status int, body string, headers ...string) *http.Response {
-	r := &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
+	r := &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body))}
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,10 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
+// maxVersionBody is how much of a version answer is read, in bytes: whole fleets
+// are asked at once.
+const maxVersionBody = 1 << 20
+
 // rolloutOf says where a tenant stands that gave this answer. It fills State,
 // Version and Detail.
 func (s *Session) rolloutOf(resp *Response, o WaitOptions) report.Rollout {
@@ -22,11 +27,19 @@ func (s *Session) rolloutOf(resp *Response, o WaitOptions) report.Rollout {
 	switch {
 	case err != nil:
 		return report.Rollout{State: report.UnknownCommit, Detail: fmt.Sprintf("GET %s %s", o.VersionPath, err)}
-	case version.Same(o.Commit):
+	case matches(version, o.Commit):
+		s.starts.note(resp.Body, o.StartedField)
 		return report.Rollout{State: report.Current, Version: version}
 	default:
 		return report.Rollout{State: report.Stale, Version: version, Detail: fmt.Sprintf("runs %s, not %s", version, o.Commit)}
 	}
+}
+
+// matches reports whether a tenant's version is the expected commit. One of them
+// may be abbreviated, but two whole ones of different length are two commits,
+// although the longer may begin with the shorter.
+func matches(version, expected report.Commit) bool {
+	return version.Same(expected) && !(version.Whole() && expected.Whole() && len(version) != len(expected))
 }
 
 // commitIn returns the commit that an answer reports, or why it reports none. The
@@ -40,7 +53,10 @@ func (s *Session) commitIn(resp *Response, o WaitOptions) (report.Commit, error)
 	case resp.Status != http.StatusOK:
 		return "", fmt.Errorf("answered %d, expected 200", resp.Status)
 	case !resp.Complete:
-		return "", fmt.Errorf("answered more than %d KiB", MaxBody>>10)
+		return "", fmt.Errorf("answered more than %d KiB", maxVersionBody>>10)
+	}
+	if !isJSON(resp.Header) {
+		return "", fmt.Errorf("answered %s, expected JSON (application/json)", s.mediaType(resp))
 	}
 	text, err := fieldOf(resp.Body, o.VersionField)
 	if err != nil {
@@ -55,6 +71,12 @@ func (s *Session) commitIn(resp *Response, o WaitOptions) (report.Commit, error)
 	return "", fmt.Errorf("answered %s %q, which is not a commit; the build was not stamped with one", o.VersionField, s.clean(text, 60))
 }
 
+// isJSON reports whether an answer says that it is JSON.
+func isJSON(h http.Header) bool {
+	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	return err == nil && (t == "application/json" || strings.HasSuffix(t, "+json"))
+}
+
 // mediaType returns an answer's media type for people.
 func (s *Session) mediaType(resp *Response) string {
 	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
@@ -67,22 +89,63 @@ func (s *Session) mediaType(resp *Response) string {
 // fieldOf returns the text at a dotted path of nested JSON objects. The error
 // quotes nothing of the body.
 func fieldOf(body []byte, path string) (string, error) {
+	value, err := valueOf(body, path)
+	if err != nil {
+		return "", err
+	}
+	var text *string
+	if err := json.Unmarshal(value, &text); err != nil || text == nil {
+		return "", fmt.Errorf("%s is not text", path)
+	}
+	return *text, nil
+}
+
+// valueOf returns the value at a dotted path of nested JSON objects. The error
+// quotes nothing of the body.
+func valueOf(body []byte, path string) (json.RawMessage, error) {
+	// What follows reads only as far as it must: a second document behind the first
+	// makes it unclear which one counts.
+	if !json.Valid(body) {
+		return nil, errors.New("the body is not a JSON object, or something follows it")
+	}
 	at := ""
 	for name := range strings.SplitSeq(path, ".") {
-		var object map[string]json.RawMessage
-		if err := json.Unmarshal(body, &object); err != nil || object == nil {
-			return "", fmt.Errorf("%s is not a JSON object", cmp.Or(at, "the body"))
+		object, err := objectIn(body)
+		if err != nil {
+			return nil, fmt.Errorf("%s %w", cmp.Or(at, "the body"), err)
 		}
 		at = strings.TrimPrefix(at+"."+name, ".")
 		value, ok := object[name]
 		if !ok {
-			return "", fmt.Errorf("there is no field %s", at)
+			return nil, fmt.Errorf("there is no field %s", at)
 		}
 		body = value
 	}
-	var text *string
-	if err := json.Unmarshal(body, &text); err != nil || text == nil {
-		return "", fmt.Errorf("%s is not text", at)
+	return body, nil
+}
+
+// objectIn returns the fields of a valid JSON value that is an object. Keys that
+// come twice make it unclear which one counts.
+func objectIn(body []byte) (map[string]json.RawMessage, error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return nil, errors.New("is not a JSON object")
 	}
-	return *text, nil
+	object := map[string]json.RawMessage{}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return nil, errors.New("is not a JSON object")
+		}
+		name, _ := key.(string)
+		if _, again := object[name]; again {
+			return nil, errors.New("has a key twice, so it is unclear which one counts")
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, errors.New("is not a JSON object")
+		}
+		object[name] = value
+	}
+	return object, nil
 }
