@@ -45,15 +45,16 @@ func (t *Tenant) withoutDatabase(w http.ResponseWriter, r *http.Request, workspa
 	if !t.databaseDown(r) {
 		return false
 	}
-	who := t.bearer(r)
-	t.mu.Lock()
-	atWork := !t.database.caught
-	t.database.caught = true
-	t.mu.Unlock()
+	who, atWork := t.bearer(r), false
+	if who == adminBearer && !workspaces {
+		t.mu.Lock()
+		atWork, t.database.caught = !t.database.caught, true
+		t.mu.Unlock()
+	}
 	switch {
 	case workspaces && who == noBearer:
 		return false // refused without a look into the database
-	case (workspaces || atWork) && who == adminBearer:
+	case atWork, workspaces && who == adminBearer:
 		answer(w, http.StatusInternalServerError, map[string]any{"error": "query failed"})
 	default:
 		unavailable(w, http.StatusServiceUnavailable)
