@@ -564,9 +564,10 @@ func TestNothingIsLeftBehind(t *testing.T) {
 }
 
 func testNothingIsLeftBehind(t *testing.T, random *rand.Rand) {
-	w := newWorld(t, workspaces, sim.TenantConfig{Memories: sim.PerWorkspaceRoutes, Latency: 20 * time.Millisecond})
+	w := newWorld(t, workspaces, sim.TenantConfig{Memories: sim.PerWorkspaceRoutes, Latency: 5 * time.Millisecond})
 	w.plan.Mode, w.plan.Promote = report.ModeSmoke, promote.Config{}
 	tenant, transport := w.tenants[0], w.plan.Fleet.Transport
+	tenant.BreakWith(sim.LateAnswers, sim.Params{Delay: 15 * time.Millisecond}) // what was asked for may be done when nobody hears of it
 	users := create(w, "team workspace")
 	run := func(ctx context.Context) *report.Report {
 		g, err := gate.New(w.plan)

@@ -31,6 +31,7 @@ const (
 	CrashLoop    Fault = "crash-loop"
 	DatabaseDown Fault = "database-down"
 	RedisDown    Fault = "redis-down"
+	LateAnswers  Fault = "late-answers"
 
 	// Access control.
 	FailOpen     Fault = "fail-open"
@@ -202,6 +203,7 @@ var faultTable = []faultSpec{
 	{CrashLoop, Params{Delay: 6 * time.Second, For: 500 * time.Millisecond}},           // the process dies every Delay and is started again For later: connections are reset, then refused (not in a Fleet)
 	{DatabaseDown, Params{Route: guarded}},                                             // after Count more requests Postgres stops, and is back For later (0: never): 503 platform_unavailable, or a bare 500 from handlers past the auth step; /health is fine
 	{RedisDown, Params{}},                                                              // Redis stops: nothing of that shows
+	{LateAnswers, Params{Route: guarded, Delay: 50 * time.Millisecond}},                // what was asked is done at once, and answered Delay later
 
 	{GuardOff, Params{Route: guarded}},      // the org guard is gone: nobody needs an org id, and a wrong one will do
 	{AdminOpen, Params{Route: guarded}},     // admin routes accept requests without a bearer and with any

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -259,6 +260,21 @@ var faultTests = map[Fault]func(t *testing.T, c *caller){
 	RedisDown: func(t *testing.T, c *caller) {
 		c.want("GET /events", 200, "[]")
 		c.left(0, 0)
+	},
+	LateAnswers: func(t *testing.T, c *caller) {
+		c.tenant.BreakWith(LateAnswers, Params{Delay: time.Hour})
+		ctx, cancel := context.WithCancel(t.Context())
+		made := make(chan got)
+		go func() { made <- c.call(ctx, "POST /workspaces", "admin", true, `{"name":"x"}`) }()
+		for c.tenant.Left().Workspaces == 0 {
+			runtime.Gosched() // until it is made
+		}
+		cancel()
+		if g := <-made; g.err == nil {
+			t.Errorf("answered %d at once", g.status)
+		}
+		c.tenant.BreakWith(LateAnswers, Params{Delay: time.Millisecond})
+		c.want("GET /workspaces", 200, "[{")
 	},
 	GuardOff: func(t *testing.T, c *caller) {
 		for _, org := range []string{"", "another"} {

@@ -128,6 +128,36 @@ func hugeBody(_ *Tenant, w http.ResponseWriter, r *http.Request, _ Params) bool 
 	return true
 }
 
+// A lateWriter waits before the answer begins. Handlers have done their work by
+// then.
+type lateWriter struct {
+	http.ResponseWriter
+	wait func() bool // reports whether the client is still there
+	late bool
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *lateWriter) WriteHeader(status int) {
+	w.answering()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (w *lateWriter) Write(b []byte) (int, error) {
+	w.answering()
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets [http.ResponseController] reach the connection.
+func (w *lateWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *lateWriter) answering() {
+	if !w.late && !w.wait() {
+		abort(w.ResponseWriter)
+	}
+	w.late = true
+}
+
 // filler is a part of a list of workspaces that nobody sweeps, of some 550 bytes a
 // row as the product sends them.
 var filler = sync.OnceValue(func() []byte {

@@ -88,6 +88,9 @@ func (t *Tenant) route(w http.ResponseWriter, r *http.Request) {
 		t.unknown(w, r)
 		return
 	}
+	if p, ok := t.has(LateAnswers, r.Method, r.URL.Path); ok {
+		w = &lateWriter{ResponseWriter: w, wait: func() bool { return pause(r.Context(), p.Delay) }}
+	}
 	if t.withoutDatabase(w, r, found.workspaces) {
 		return
 	}
