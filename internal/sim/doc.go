@@ -12,6 +12,9 @@
 // polls a tag and runs the build behind it, as the product's auto-updater does:
 // the build's labels say which commit it reports and how it misbehaves.
 //
+// Tenants need no socket where [TenantConfig.InMemory] is set: clients reach them
+// through [PipeTransport], in tests whose clock is not real as well.
+//
 // A [Fleet] is up to ten thousand tenants behind one listener.
 //
 // All servers listen on 127.0.0.1 alone and are gone, goroutines included, when

@@ -26,6 +26,13 @@ const (
 	Outage      Fault = "outage"
 	ServerError Fault = "server-error"
 
+	// What the real server taught.
+	Throttle     Fault = "throttle"
+	CrashLoop    Fault = "crash-loop"
+	DatabaseDown Fault = "database-down"
+	RedisDown    Fault = "redis-down"
+	LateAnswers  Fault = "late-answers"
+
 	// Access control.
 	FailOpen     Fault = "fail-open"
 	WrongBearer  Fault = "wrong-bearer-accepted"
@@ -33,12 +40,23 @@ const (
 	RouteRefused Fault = "route-refused"
 	OrgRefused   Fault = "org-refused"
 
+	GuardOff      Fault = "guard-off"
+	AdminOpen     Fault = "admin-auth-open"
+	WorkspaceOpen Fault = "workspace-auth-open"
+
 	// The build that it runs.
 	Stale          Fault = "stale"
 	MidRunRoll     Fault = "mid-run-roll"
 	BuildinfoGone  Fault = "buildinfo-gone"
 	BuildinfoHTML  Fault = "buildinfo-html"
 	BuildinfoEmpty Fault = "buildinfo-empty"
+
+	Alternating        Fault = "alternating-builds"
+	HalfOld            Fault = "half-old-build"
+	BuildinfoDuplicate Fault = "buildinfo-duplicate-key"
+	BuildinfoTrailing  Fault = "buildinfo-trailing-data"
+	BuildinfoPlain     Fault = "buildinfo-plain-text"
+	BuildinfoLong      Fault = "buildinfo-too-long"
 
 	// Answers that are hostile or broken.
 	HTMLEcho         Fault = "html-echo"
@@ -76,19 +94,29 @@ const (
 	WorkspaceWithoutID        Fault = "workspace-without-id"
 	WorkspaceDeleteFails      Fault = "workspace-delete-fails"
 	WorkspaceDeleteLost       Fault = "workspace-delete-lost"
+
+	SearchIgnoresQuery Fault = "search-ignores-query"
+	MemoriesGone       Fault = "memories-gone"
+	LargeLists         Fault = "large-lists"
+	WorkspacesUndated  Fault = "workspaces-undated"
 )
 
 // Params limit a fault. A zero field takes the fault's own default.
 type Params struct {
 	// Route is where the fault acts: a path and all below it ("/admin"), with a
 	// method ("DELETE /memories") for that method alone; "/" is everywhere.
-	// Several are separated by commas.
+	// A "*" is any element of a path, and a path that ends in "$" is that path
+	// alone. Several are separated by commas.
 	Route  string
 	Count  int           // how many requests, where the fault counts
 	Delay  time.Duration // how long, where it waits
+	For    time.Duration // how long it lasts, where it ends by itself
 	Status int           // with which status, where it answers with one
 	Text   string        // its text, where it sends one
 }
+
+// otherBuild is the commit of the other build where a fault knows two.
+const otherBuild = "0ddba11c0ffee0ddba11c0ffee0ddba11c0ffee0"
 
 // Places where faults act by default.
 const (
@@ -131,10 +159,10 @@ var faultTable = []faultSpec{
 	{OrgRefused, Params{Route: guarded}},     // the org id is not this tenant's: 404 with an empty body
 
 	{Stale, Params{}}, // the auto-updater does nothing
-	{MidRunRoll, Params{Count: 5, Text: "0ddba11c0ffee0ddba11c0ffee0ddba11c0ffee0"}}, // after Count more requests it runs the commit Text
-	{BuildinfoGone, Params{Route: "/buildinfo"}},                                     // an old build: the route does not exist
-	{BuildinfoHTML, Params{Route: "/buildinfo"}},                                     // an HTML page that says "git_sha" with status 200
-	{BuildinfoEmpty, Params{Route: "/buildinfo"}},                                    // a JSON object without git_sha
+	{MidRunRoll, Params{Count: 5, Text: otherBuild}}, // after Count more requests on Route it runs the commit Text
+	{BuildinfoGone, Params{Route: "/buildinfo"}},     // an old build: the route does not exist
+	{BuildinfoHTML, Params{Route: "/buildinfo"}},     // an HTML page that says "git_sha" with status 200
+	{BuildinfoEmpty, Params{Route: "/buildinfo"}},    // a JSON object without git_sha
 
 	{HTMLEcho, Params{Route: everywhere, Status: 200}},                                                // an HTML page that echoes the URL for every request
 	{HTMLEchoAll, Params{Route: everywhere, Status: 200}},                                             // an HTML page that echoes the whole request, headers and token included
@@ -170,6 +198,28 @@ var faultTable = []faultSpec{
 	{WorkspaceWithoutID, Params{}},                                    // the creation of a workspace is answered without an id, and none is made
 	{WorkspaceDeleteFails, Params{}},                                  // a workspace can't be deleted: 500
 	{WorkspaceDeleteLost, Params{}},                                   // a deletion is answered as usual, but the workspace stays
+
+	{Throttle, Params{Route: everywhere, Count: 600, Delay: time.Minute, Status: 429}}, // Count requests in each Delay for each client address: X-RateLimit-Limit, -Remaining, -Reset everywhere, Status with Retry-After beyond it; see Bucket
+	{CrashLoop, Params{Delay: 6 * time.Second, For: 500 * time.Millisecond}},           // the process dies every Delay and is started again For later: connections are reset, then refused (not in a Fleet)
+	{DatabaseDown, Params{Route: guarded}},                                             // after Count more requests Postgres stops, and is back For later (0: never): 503 platform_unavailable, or a bare 500 from handlers past the auth step; /health is fine
+	{RedisDown, Params{}},                                                              // Redis stops: nothing of that shows
+	{LateAnswers, Params{Route: guarded, Delay: 50 * time.Millisecond}},                // what was asked is done at once, and answered Delay later
+
+	{GuardOff, Params{Route: guarded}},      // the org guard is gone: nobody needs an org id, and a wrong one will do
+	{AdminOpen, Params{Route: guarded}},     // admin routes accept requests without a bearer and with any
+	{WorkspaceOpen, Params{Route: guarded}}, // the routes of a workspace accept requests without a bearer and with any
+
+	{Alternating, Params{Route: "/buildinfo", Text: otherBuild}},                                       // every second connection leads to a build of the commit Text
+	{HalfOld, Params{Route: "/buildinfo", Text: otherBuild}},                                           // half of the connections, drawn by the seed Count, lead to a build of the commit Text
+	{BuildinfoDuplicate, Params{Route: "/buildinfo", Text: otherBuild}},                                // the key git_sha comes twice, first with the commit Text
+	{BuildinfoTrailing, Params{Route: "/buildinfo", Text: "\n{\"git_sha\":\"" + otherBuild + "\"}\n"}}, // Text follows the JSON
+	{BuildinfoPlain, Params{Route: "/buildinfo", Text: "text/plain; charset=utf-8"}},                   // the right JSON under the content type Text
+	{BuildinfoLong, Params{Route: "/buildinfo", Text: "0"}},                                            // the right commit and Text behind it: more digits than a commit has
+
+	{SearchIgnoresQuery, Params{}},                                    // the search lists every memory, whatever is asked
+	{MemoriesGone, Params{}},                                          // the documented memory routes don't exist: 404 page not found
+	{LargeLists, Params{Route: "GET /workspaces$", Count: 2_200_000}}, // the list of workspaces has at least Count bytes
+	{WorkspacesUndated, Params{Route: "GET /workspaces"}},             // the list of workspaces has no created_at
 }
 
 // AllFaults returns every fault that a tenant can have.
@@ -215,6 +265,9 @@ func (p Params) or(d Params) Params {
 	if p.Delay == 0 {
 		p.Delay = d.Delay
 	}
+	if p.For == 0 {
+		p.For = d.For
+	}
 	if p.Status == 0 {
 		p.Status = d.Status
 	}
@@ -244,10 +297,19 @@ func (p Params) covers(method, path string) bool {
 	return false
 }
 
-// below reports whether path is prefix or something under it.
+// below reports whether path is prefix or something under it. A "*" in prefix is
+// any element, and a "$" at its end excludes what is under it.
 func below(path, prefix string) bool {
+	prefix, alone := strings.CutSuffix(prefix, "$")
+	if alone {
+		return fits(prefix, path)
+	}
 	prefix = strings.TrimSuffix(prefix, "/")
-	return path == prefix || strings.HasPrefix(path, prefix+"/")
+	if !strings.Contains(prefix, "*") {
+		return path == prefix || strings.HasPrefix(path, prefix+"/")
+	}
+	elements := strings.Split(path, "/")
+	return fits(prefix, strings.Join(elements[:min(len(elements), strings.Count(prefix, "/")+1)], "/"))
 }
 
 // joinFaults and splitFaults are the form of [LabelFaults].

@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -250,6 +253,160 @@ var faultTests = map[Fault]func(t *testing.T, c *caller){
 		c.left(0, 1)
 	},
 	Stale: func(*testing.T, *caller) {}, // TestAStaleTenantStays
+
+	Throttle:     func(t *testing.T, c *caller) { testThrottle(t, c) },
+	CrashLoop:    func(*testing.T, *caller) {}, // TestATenantThatDiesIsStartedAgain
+	DatabaseDown: func(t *testing.T, c *caller) { testDatabaseDown(t, c) },
+	RedisDown: func(t *testing.T, c *caller) {
+		c.want("GET /events", 200, "[]")
+		c.left(0, 0)
+	},
+	LateAnswers: func(t *testing.T, c *caller) {
+		c.tenant.BreakWith(LateAnswers, Params{Delay: time.Hour})
+		ctx, cancel := context.WithCancel(t.Context())
+		made := make(chan got)
+		go func() { made <- c.call(ctx, "POST /workspaces", "admin", true, `{"name":"x"}`) }()
+		for c.tenant.Left().Workspaces == 0 {
+			runtime.Gosched() // until it is made
+		}
+		cancel()
+		if g := <-made; g.err == nil {
+			t.Errorf("answered %d at once", g.status)
+		}
+		c.tenant.BreakWith(LateAnswers, Params{Delay: time.Millisecond})
+		c.want("GET /workspaces", 200, "[{")
+	},
+	GuardOff: func(t *testing.T, c *caller) {
+		for _, org := range []string{"", "another"} {
+			if g := c.callAs(deadline(t), "GET /events", "admin", org, ""); g.status != 200 {
+				t.Errorf("org %q: %d, want 200", org, g.status)
+			}
+		}
+		c.wantAuth("GET /events", "none", 401)
+	},
+	AdminOpen: func(t *testing.T, c *caller) {
+		for _, auth := range []string{"none", "wrong"} {
+			c.wantAuth("GET /events", auth, 200)
+			c.wantAuth("GET /workspaces/x/memories", auth, 401)
+		}
+	},
+	WorkspaceOpen: func(t *testing.T, c *caller) {
+		memories := "GET /workspaces/" + c.workspace() + "/memories"
+		for _, auth := range []string{"none", "wrong"} {
+			c.wantAuth(memories, auth, 200)
+			c.wantAuth("GET /workspaces", auth, 401)
+		}
+	},
+	Alternating: func(t *testing.T, c *caller) {
+		for _, want := range []string{shaA, otherBuild, shaA, otherBuild} {
+			one := newCaller(t, c.tenant)
+			for range 2 { // a connection leads to one build
+				if g := one.admin("GET /buildinfo", ""); g.field(t, "git_sha") != want {
+					t.Errorf("%s, want %s", g.body, want)
+				}
+			}
+		}
+	},
+	HalfOld: func(t *testing.T, c *caller) {
+		old := 0
+		for range 40 {
+			if strings.Contains(newCaller(t, c.tenant).want("GET /buildinfo", 200, "{").body, otherBuild) {
+				old++
+			}
+		}
+		if old < 8 || old > 32 {
+			t.Errorf("%d of 40 connections lead to the old build", old)
+		}
+	},
+	BuildinfoDuplicate: func(t *testing.T, c *caller) {
+		c.want("GET /buildinfo", 200, `{"git_sha":"`+otherBuild+`","git_sha":"`+shaA+`"}`)
+	},
+	BuildinfoTrailing: func(t *testing.T, c *caller) {
+		if g := c.want("GET /buildinfo", 200, `{"git_sha":"`+shaA+`"}`); json.Valid([]byte(g.body)) {
+			t.Errorf("%s is valid", g.body)
+		}
+	},
+	BuildinfoPlain: func(t *testing.T, c *caller) {
+		if g := c.want("GET /buildinfo", 200, `{"git_sha":"`+shaA+`"}`); g.header.Get("Content-Type") != "text/plain; charset=utf-8" {
+			t.Errorf("content type %q", g.header.Get("Content-Type"))
+		}
+	},
+	BuildinfoLong: func(t *testing.T, c *caller) {
+		if g := c.admin("GET /buildinfo", ""); g.field(t, "git_sha") != shaA+"0" {
+			t.Errorf("%s", g.body)
+		}
+	},
+	SearchIgnoresQuery: func(t *testing.T, c *caller) {
+		id := c.commit()
+		if hits := c.want("GET /memories/search?query=zzz", 200, "[{").json(t).([]any); len(hits) != 1 || hits[0].(map[string]any)["id"] != id {
+			t.Errorf("%v, want the one memory", hits)
+		}
+	},
+	MemoriesGone: func(t *testing.T, c *caller) {
+		for _, route := range []string{"POST /memories/commit", "GET /memories/search", "DELETE /memories/x"} {
+			c.want(route, 404, "404 page not found")
+		}
+		c.want("GET /workspaces/"+c.workspace()+"/memories", 200, "[]")
+	},
+	LargeLists: func(t *testing.T, c *caller) {
+		id := c.workspace()
+		g := c.want("GET /workspaces", 200, "[{")
+		if rows := g.json(t).([]any); len(g.body) < 2_200_000 || len(g.body) > 3_000_000 || len(rows) < 3000 || !strings.Contains(g.body, id) {
+			t.Errorf("%d bytes, %d rows", len(g.body), len(rows))
+		}
+		c.want("GET /workspaces/"+id, 200, "{")
+	},
+	WorkspacesUndated: func(t *testing.T, c *caller) {
+		c.workspace()
+		if g := c.want("GET /workspaces", 200, "[{"); strings.Contains(g.body, "created_at") {
+			t.Errorf("%s", g.body)
+		}
+	},
+}
+
+// testThrottle spends the requests of a window.
+func testThrottle(t *testing.T, c *caller) {
+	c.tenant.BreakWith(Throttle, Params{Count: 2, Delay: time.Hour})
+	for i, route := range []string{"GET /health", "GET /events", "GET /buildinfo", "GET /events"} {
+		status, left := 200, fmt.Sprint(1-i)
+		if i > 1 {
+			status, left = 429, "0"
+		}
+		g := c.want(route, status, "")
+		reset, err := strconv.Atoi(g.header.Get("X-RateLimit-Reset"))
+		if g.header.Get("X-RateLimit-Limit") != "2" || g.header.Get("X-RateLimit-Remaining") != left || err != nil || reset < 3500 || reset > 3600 {
+			t.Errorf("request %d: %v", i, g.header)
+		}
+		if retry := g.header.Get("Retry-After"); (retry != "") != (status == 429) || status == 429 && retry != g.header.Get("X-RateLimit-Reset") {
+			t.Errorf("request %d: Retry-After %q", i, retry)
+		}
+	}
+}
+
+// testDatabaseDown stops the database after one more request.
+func testDatabaseDown(t *testing.T, c *caller) {
+	const outage = `{"code":"platform_unavailable","error":"`
+	c.tenant.Heal()
+	memories := "GET /workspaces/" + c.workspace() + "/memories"
+	c.tenant.BreakWith(DatabaseDown, Params{Count: 1})
+	c.want("GET /events", 200, "[{")
+	c.want("GET /events", 500, `{"error":`) // it was at work
+	for _, auth := range []string{"admin", "none", "wrong"} {
+		if g := c.call(deadline(t), "GET /events", auth, true, ""); g.status != 503 || !strings.HasPrefix(g.body, outage) {
+			t.Errorf("%s bearer: %d %s", auth, g.status, g.body)
+		}
+	}
+	c.want(memories, 500, `{"error":`)
+	c.wantAuth(memories, "none", 401)
+	c.wantAuth(memories, "wrong", 503)
+	c.want("GET /health", 200, `{"status":"ok"}`)
+	c.want("GET /buildinfo", 200, `{"git_sha":"`)
+	if g := c.call(deadline(t), "GET /events", "admin", false, ""); g.status != 404 || g.body != "" {
+		t.Errorf("without an org id: %d %q", g.status, g.body)
+	}
+	c.tenant.BreakWith(DatabaseDown, Params{For: time.Nanosecond})
+	c.want("GET /events", 200, "[{")
+	c.want("DELETE /"+strings.TrimSuffix(strings.TrimPrefix(memories, "GET /"), "/memories")+"?confirm=true&purge=true", 200, "{")
 }
 
 const memoryBody = `{"scope":"LOCAL","namespace":"n","content":"probe-qwertyuiopasdfgh"}`
@@ -342,6 +499,16 @@ func (c *caller) open(route string) *http.Response {
 	return resp
 }
 
+// workspace makes a workspace and returns its id.
+func (c *caller) workspace() string {
+	c.t.Helper()
+	g := c.admin("POST /workspaces", `{"name":"x","external":true}`)
+	if g.status != 201 {
+		c.t.Fatalf("create: %d %s", g.status, g.body)
+	}
+	return g.field(c.t, "id")
+}
+
 // commit stores the probe and returns its id.
 func (c *caller) commit() string {
 	c.t.Helper()
@@ -401,6 +568,11 @@ func TestRoutesOfFaults(t *testing.T) {
 		{"DELETE /memories", "DELETE", "/memories/1", true},
 		{"DELETE /memories", "POST", "/memories/commit", false},
 		{"GET /events, /admin/", "PUT", "/admin", true},
+		{"GET /workspaces$", "GET", "/workspaces", true},
+		{"GET /workspaces$", "GET", "/workspaces/1", false},
+		{"/workspaces/*/memories", "GET", "/workspaces/1/memories", true},
+		{"/workspaces/*/memories", "DELETE", "/workspaces/1/memories/2", true},
+		{"/workspaces/*/memories", "DELETE", "/workspaces/1", false},
 	} {
 		if (Params{Route: c.route}).covers(c.method, c.path) != c.want {
 			t.Errorf("%q on %s %s: %t, want %t", c.route, c.method, c.path, !c.want, c.want)

@@ -105,5 +105,5 @@ func (f *Fleet) Left() Counts {
 // Connections returns how many connections were opened to the fleet so far, and
 // how many are open now.
 func (f *Fleet) Connections() (opened, open int) {
-	return int(f.server.opened.Load()), f.server.open()
+	return int(f.server.opened.Load()), f.server.standing()
 }

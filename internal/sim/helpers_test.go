@@ -84,6 +84,9 @@ type caller struct {
 func newCaller(t *testing.T, tenant *Tenant) *caller {
 	t.Helper()
 	transport := Transport().Clone()
+	if tenant.server.inMemory {
+		transport = PipeTransport()
+	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &caller{t: t, tenant: tenant, client: &http.Client{
 		Transport:     transport,
@@ -94,6 +97,15 @@ func newCaller(t *testing.T, tenant *Tenant) *caller {
 // call sends "METHOD /path" with the kind of bearer, and the org header if org
 // is set.
 func (c *caller) call(ctx context.Context, route, auth string, org bool, body string) got {
+	c.t.Helper()
+	if !org {
+		return c.callAs(ctx, route, auth, "", body)
+	}
+	return c.callAs(ctx, route, auth, c.tenant.OrgID(), body)
+}
+
+// callAs sends a request with the org id, unless that is empty.
+func (c *caller) callAs(ctx context.Context, route, auth, org, body string) got {
 	c.t.Helper()
 	method, path, _ := strings.Cut(route, " ")
 	req, err := http.NewRequestWithContext(ctx, method, c.tenant.URL()+path, strings.NewReader(body))
@@ -106,8 +118,8 @@ func (c *caller) call(ctx context.Context, route, auth string, org bool, body st
 	case "wrong":
 		req.Header.Set("Authorization", "Bearer not-the-token")
 	}
-	if org {
-		req.Header.Set(orgHeader, c.tenant.OrgID())
+	if org != "" {
+		req.Header.Set(orgHeader, org)
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {

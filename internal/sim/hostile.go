@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -47,6 +48,7 @@ type frontFault struct {
 // break every answer.
 var frontFaults = []frontFault{
 	{BadGateway, badGateway},
+	{Throttle, throttle},
 	{Flapping, flap},
 	{RateLimit, limitRate},
 	{Redirects, redirect},
@@ -124,6 +126,62 @@ func hugeBody(_ *Tenant, w http.ResponseWriter, r *http.Request, _ Params) bool 
 	}
 	abort(w)
 	return true
+}
+
+// A lateWriter waits before the answer begins. Handlers have done their work by
+// then.
+type lateWriter struct {
+	http.ResponseWriter
+	wait func() bool // reports whether the client is still there
+	late bool
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *lateWriter) WriteHeader(status int) {
+	w.answering()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (w *lateWriter) Write(b []byte) (int, error) {
+	w.answering()
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets [http.ResponseController] reach the connection.
+func (w *lateWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *lateWriter) answering() {
+	if !w.late && !w.wait() {
+		abort(w.ResponseWriter)
+	}
+	w.late = true
+}
+
+// filler is a part of a list of workspaces that nobody sweeps, of some 550 bytes a
+// row as the product sends them.
+var filler = sync.OnceValue(func() []byte {
+	row := workspace{
+		name: "team workspace", runtime: "claude-code", url: "https://" + strings.Repeat("a", 300) + ".example/", status: "online",
+	}
+	var rows []byte
+	for range 1000 {
+		row.id = newID()
+		rows = append(append(rows, ','), mustJSON(row.view())...)
+	}
+	return rows
+})
+
+// largeAnswer sends a list with so many rows more that it has at least size bytes.
+// Their ids repeat.
+func largeAnswer(w http.ResponseWriter, list []any, size int) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	body := mustJSON(append(list, workspace{id: newID(), name: "team workspace", status: "online"}.view()))
+	body = body[:len(body)-1]
+	for len(body) < size {
+		body = append(body, filler()...)
+	}
+	_, _ = w.Write(append(body, ']'))
 }
 
 func hugeHeader(_ *Tenant, w http.ResponseWriter, _ *http.Request, p Params) bool {

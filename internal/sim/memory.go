@@ -26,7 +26,7 @@ type memory struct {
 func (m memory) view() map[string]any {
 	v := map[string]any{
 		"id": m.id, "scope": m.scope, "namespace": m.namespace, "content": m.content,
-		"created_at": m.created.UTC().Format(time.RFC3339Nano),
+		"created_at": stamp(m.created),
 	}
 	if m.workspace != "" {
 		v["workspace_id"] = m.workspace
@@ -37,12 +37,49 @@ func (m memory) view() map[string]any {
 type workspace struct {
 	id, name, runtime, url, status string
 	external                       bool
+	created                        time.Time
+}
+
+// removed is the status of a workspace that was deleted and not purged.
+const removed = "removed"
+
+// rows counts what there is.
+func (s *store) rows() Rows {
+	rows := Rows{Memories: len(s.memories), Events: len(s.events)}
+	for _, w := range s.workspaces {
+		if w.status == removed {
+			rows.Removed++
+		} else {
+			rows.Workspaces++
+		}
+	}
+	return rows
+}
+
+// hidden counts the memories of removed workspaces.
+func (s *store) hidden() int {
+	n := 0
+	for _, m := range s.memories {
+		if m.workspace != "" && s.find(m.workspace, false) < 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// find returns the place of a workspace, or -1; a removed one is there only for
+// those that ask for it.
+func (s *store) find(id string, evenRemoved bool) int {
+	return slices.IndexFunc(s.workspaces, func(w workspace) bool {
+		return w.id == id && (evenRemoved || w.status != removed)
+	})
 }
 
 // view is a workspace as the routes show it.
 func (s workspace) view() map[string]any {
 	return map[string]any{
 		"id": s.id, "name": s.name, "runtime": s.runtime, "external": s.external, "url": s.url, "status": s.status,
+		"created_at": stamp(s.created),
 	}
 }
 
@@ -66,13 +103,13 @@ func elem(r *http.Request, i int) string {
 
 // ownWorkspace returns the workspace that the route names; ok is false, and
 // the request answered, if it does not exist.
-func (t *Tenant) ownWorkspace(w http.ResponseWriter, r *http.Request) (id string, ok bool) {
+func (t *Tenant) ownWorkspace(w http.ResponseWriter, r *http.Request, evenRemoved bool) (id string, ok bool) {
 	if !below(r.URL.Path, "/workspaces") {
 		return "", true
 	}
 	id = elem(r, 1)
 	t.mu.Lock()
-	ok = slices.ContainsFunc(t.store.workspaces, func(s workspace) bool { return s.id == id })
+	ok = t.store.find(id, evenRemoved) >= 0
 	t.mu.Unlock()
 	if !ok {
 		answer(w, http.StatusNotFound, map[string]any{"error": "workspace not found"})
@@ -82,7 +119,7 @@ func (t *Tenant) ownWorkspace(w http.ResponseWriter, r *http.Request) (id string
 
 // commit stores a memory: POST /memories/commit, POST /workspaces/:id/memories.
 func (t *Tenant) commit(w http.ResponseWriter, r *http.Request) {
-	owner, ok := t.ownWorkspace(w, r)
+	owner, ok := t.ownWorkspace(w, r, false)
 	if !ok {
 		return
 	}
@@ -97,7 +134,7 @@ func (t *Tenant) commit(w http.ResponseWriter, r *http.Request) {
 	}
 	m := memory{
 		id: newID(), workspace: owner, scope: in.Scope, namespace: in.Namespace,
-		content: scrub(in.Content), created: time.Now(),
+		content: scrub(in.Content), created: t.Now(),
 	}
 	switch {
 	case t.broke(CommitFails, r):
@@ -118,7 +155,7 @@ func (t *Tenant) commit(w http.ResponseWriter, r *http.Request) {
 // documented route, "q" on a workspace's. Any other is ignored, so that all is
 // listed.
 func (t *Tenant) search(w http.ResponseWriter, r *http.Request) {
-	owner, ok := t.ownWorkspace(w, r)
+	owner, ok := t.ownWorkspace(w, r, false)
 	if !ok {
 		return
 	}
@@ -127,7 +164,7 @@ func (t *Tenant) search(w http.ResponseWriter, r *http.Request) {
 		parameter = "q"
 	}
 	query := r.URL.Query().Get(parameter)
-	other := memory{id: newID(), workspace: owner, scope: "LOCAL", namespace: "general", content: "another memory", created: time.Now()}
+	other := memory{id: newID(), workspace: owner, scope: "LOCAL", namespace: "general", content: "another memory", created: t.Now()}
 	lag, lags := t.has(SearchLags, r.Method, r.URL.Path)
 	hits := []any{}
 	switch {
@@ -143,10 +180,12 @@ func (t *Tenant) search(w http.ResponseWriter, r *http.Request) {
 	case t.broke(SearchFindsAll, r):
 		query = ""
 		hits = append(hits, other.view())
+	case t.broke(SearchIgnoresQuery, r):
+		query = ""
 	}
 	t.mu.Lock()
 	for _, m := range t.store.memories {
-		seen := !lags || time.Since(m.created) >= lag.Delay
+		seen := !lags || t.Now().Sub(m.created) >= lag.Delay
 		if m.workspace == owner && seen && (query == "" || matches(m.content, query)) {
 			hits = append(hits, m.view())
 		}
@@ -157,7 +196,7 @@ func (t *Tenant) search(w http.ResponseWriter, r *http.Request) {
 
 // deleteMemory forgets a memory.
 func (t *Tenant) deleteMemory(w http.ResponseWriter, r *http.Request) {
-	owner, ok := t.ownWorkspace(w, r)
+	owner, ok := t.ownWorkspace(w, r, false)
 	if !ok {
 		return
 	}
@@ -204,18 +243,29 @@ func (t *Tenant) listEvents(w http.ResponseWriter, r *http.Request) {
 func (t *Tenant) event(kind, workspace string) {
 	t.store.events = append(t.store.events, map[string]any{
 		"id": newID(), "event_type": kind, "workspace_id": workspace,
-		"created_at": time.Now().UTC().Format(time.RFC3339Nano),
+		"created_at": stamp(t.Now()),
 	})
 }
 
 // listWorkspaces shows all workspaces.
 func (t *Tenant) listWorkspaces(w http.ResponseWriter, r *http.Request) {
-	list := []any{}
+	list, undated := []any{}, t.broke(WorkspacesUndated, r)
 	t.mu.Lock()
 	for _, s := range t.store.workspaces {
-		list = append(list, s.view())
+		if s.status == removed {
+			continue
+		}
+		row := s.view()
+		if undated {
+			delete(row, "created_at")
+		}
+		list = append(list, row)
 	}
 	t.mu.Unlock()
+	if p, ok := t.has(LargeLists, r.Method, r.URL.Path); ok {
+		largeAnswer(w, list, p.Count)
+		return
+	}
 	if t.broke(WorkspacesNotArray, r) {
 		answer(w, http.StatusOK, map[string]any{"workspaces": list})
 		return
@@ -233,7 +283,7 @@ func (t *Tenant) createWorkspace(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, map[string]any{"error": "name is required"})
 		return
 	}
-	s := workspace{id: newID(), name: in.Name, runtime: in.Runtime, url: in.URL, external: in.External, status: "provisioning"}
+	s := workspace{id: newID(), name: in.Name, runtime: in.Runtime, url: in.URL, external: in.External, status: "provisioning", created: t.Now()}
 	if s.external {
 		s.status = "online"
 	}
@@ -254,13 +304,13 @@ func (t *Tenant) createWorkspace(w http.ResponseWriter, r *http.Request) {
 
 // getWorkspace shows one workspace.
 func (t *Tenant) getWorkspace(w http.ResponseWriter, r *http.Request) {
-	id, ok := t.ownWorkspace(w, r)
+	id, ok := t.ownWorkspace(w, r, false)
 	if !ok {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := slices.IndexFunc(t.store.workspaces, func(s workspace) bool { return s.id == id })
+	i := t.store.find(id, false)
 	if i < 0 { // deleted since
 		answer(w, http.StatusNotFound, map[string]any{"error": "workspace not found"})
 		return
@@ -270,7 +320,7 @@ func (t *Tenant) getWorkspace(w http.ResponseWriter, r *http.Request) {
 
 // updateWorkspace renames a workspace.
 func (t *Tenant) updateWorkspace(w http.ResponseWriter, r *http.Request) {
-	id, ok := t.ownWorkspace(w, r)
+	id, ok := t.ownWorkspace(w, r, false)
 	if !ok {
 		return
 	}
@@ -289,25 +339,43 @@ func (t *Tenant) updateWorkspace(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]any{"status": "updated"})
 }
 
-// deleteWorkspace removes a workspace and its memories, if that is confirmed.
+// deleteWorkspace removes a workspace, if that is confirmed: its row and its
+// memories stay, in a state in which nobody sees them, unless they are purged.
+// Events always stay.
 func (t *Tenant) deleteWorkspace(w http.ResponseWriter, r *http.Request) {
-	id, ok := t.ownWorkspace(w, r)
+	id, ok := t.ownWorkspace(w, r, true)
 	if !ok {
 		return
 	}
+	query := r.URL.Query()
+	purge := query.Get("purge") == "true"
 	switch {
-	case r.URL.Query().Get("confirm") != "true":
+	case query.Get("confirm") != "true":
 		answer(w, http.StatusConflict, map[string]any{"error": "confirm=true is required", "status": "confirmation_required"})
 		return
 	case t.broke(WorkspaceDeleteFails, r):
 		fail(w, "delete workspace")
 		return
 	case !t.broke(WorkspaceDeleteLost, r):
-		t.mu.Lock()
+		t.remove(id, purge)
+	}
+	status := "removed"
+	if purge {
+		status = "purged"
+	}
+	answer(w, http.StatusOK, map[string]any{"status": status})
+}
+
+// remove removes a workspace.
+func (t *Tenant) remove(id string, purge bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.event("WORKSPACE_REMOVED", id)
+	if i := t.store.find(id, true); i >= 0 {
+		t.store.workspaces[i].status = removed
+	}
+	if purge {
 		t.store.workspaces = slices.DeleteFunc(t.store.workspaces, func(s workspace) bool { return s.id == id })
 		t.store.memories = slices.DeleteFunc(t.store.memories, func(m memory) bool { return m.workspace == id })
-		t.event("WORKSPACE_REMOVED", id)
-		t.mu.Unlock()
 	}
-	answer(w, http.StatusOK, map[string]any{"status": "removed"})
 }

@@ -61,7 +61,8 @@ func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lw := &loggingWriter{ResponseWriter: w}
 	defer func() { t.end(entry, lw.status) }()
 
-	t.rolling()
+	t.date(lw)
+	t.rolling(r)
 	if !pause(r.Context(), t.cfg.Latency) {
 		abort(lw)
 	}
@@ -82,13 +83,19 @@ func (t *Tenant) route(w http.ResponseWriter, r *http.Request) {
 	if !t.guard(w, r) {
 		return
 	}
-	h := t.adminRoute(r)
-	if h == nil {
+	found := t.adminRoute(r)
+	if found == nil {
 		t.unknown(w, r)
 		return
 	}
-	if t.admit(w, r) && !t.misanswer(w, r) {
-		h(t, w, r)
+	if p, ok := t.has(LateAnswers, r.Method, r.URL.Path); ok {
+		w = &lateWriter{ResponseWriter: w, wait: func() bool { return pause(r.Context(), p.Delay) }}
+	}
+	if t.withoutDatabase(w, r, found.workspaces) {
+		return
+	}
+	if t.admit(w, r, found.workspaces) && !t.misanswer(w, r) {
+		found.handle(t, w, r)
 	}
 }
 
@@ -115,29 +122,12 @@ func (t *Tenant) open(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// buildinfo reports the commit; it returns false if the build is too old to have
-// the route.
-func (t *Tenant) buildinfo(w http.ResponseWriter, r *http.Request) bool {
-	sha := t.SHA()
-	switch {
-	case sha == OldBuild || t.broke(BuildinfoGone, r):
-		return false
-	case t.broke(BuildinfoHTML, r):
-		page(w, http.StatusOK, `<p>"git_sha":"`+html.EscapeString(sha)+`"</p>`)
-	case t.broke(BuildinfoEmpty, r):
-		answer(w, http.StatusOK, map[string]any{})
-	default:
-		if sha == "" {
-			sha = "dev"
-		}
-		answer(w, http.StatusOK, map[string]any{"git_sha": sha})
-	}
-	return true
-}
-
 // guard is the org guard: without the right org id, nothing seems to be there.
 func (t *Tenant) guard(w http.ResponseWriter, r *http.Request) bool {
 	if exempt(r.URL.Path) && r.URL.Path != "/buildinfo" { // which old builds don't know, nor exempt
+		return true
+	}
+	if t.broke(GuardOff, r) {
 		return true
 	}
 	refused := t.broke(OrgRefused, r)
@@ -154,35 +144,48 @@ func (t *Tenant) guard(w http.ResponseWriter, r *http.Request) bool {
 type adminRoute struct {
 	pattern    string   // method and path; "*" is any element
 	generation Memories // which has it; BothMemories: all
+	workspaces bool     // the authentication of workspaces guards it, which takes the admin token as well
 	handle     func(*Tenant, http.ResponseWriter, *http.Request)
 }
 
 var adminRoutes = []adminRoute{
-	{"GET /admin/liveness", BothMemories, (*Tenant).liveness},
-	{"GET /events", BothMemories, (*Tenant).listEvents},
-	{"GET /workspaces", BothMemories, (*Tenant).listWorkspaces},
-	{"POST /workspaces", BothMemories, (*Tenant).createWorkspace},
-	{"GET /workspaces/*", BothMemories, (*Tenant).getWorkspace},
-	{"PATCH /workspaces/*", BothMemories, (*Tenant).updateWorkspace},
-	{"DELETE /workspaces/*", BothMemories, (*Tenant).deleteWorkspace},
-	{"POST /memories/commit", DocumentedRoutes, (*Tenant).commit},
-	{"GET /memories/search", DocumentedRoutes, (*Tenant).search},
-	{"DELETE /memories/*", DocumentedRoutes, (*Tenant).deleteMemory},
-	{"POST /workspaces/*/memories", PerWorkspaceRoutes, (*Tenant).commit},
-	{"GET /workspaces/*/memories", PerWorkspaceRoutes, (*Tenant).search},
-	{"DELETE /workspaces/*/memories/*", PerWorkspaceRoutes, (*Tenant).deleteMemory},
+	{"GET /admin/liveness", BothMemories, false, (*Tenant).liveness},
+	{"GET /events", BothMemories, false, (*Tenant).listEvents},
+	{"GET /workspaces", BothMemories, false, (*Tenant).listWorkspaces},
+	{"POST /workspaces", BothMemories, false, (*Tenant).createWorkspace},
+	{"GET /workspaces/*", BothMemories, false, (*Tenant).getWorkspace},
+	{"PATCH /workspaces/*", BothMemories, true, (*Tenant).updateWorkspace},
+	{"DELETE /workspaces/*", BothMemories, false, (*Tenant).deleteWorkspace},
+	{"POST /memories/commit", DocumentedRoutes, false, (*Tenant).commit},
+	{"GET /memories/search", DocumentedRoutes, false, (*Tenant).search},
+	{"DELETE /memories/*", DocumentedRoutes, false, (*Tenant).deleteMemory},
+	{"POST /workspaces/*/memories", PerWorkspaceRoutes, true, (*Tenant).commit},
+	{"GET /workspaces/*/memories", PerWorkspaceRoutes, true, (*Tenant).search},
+	{"DELETE /workspaces/*/memories/*", PerWorkspaceRoutes, true, (*Tenant).deleteMemory},
 }
 
-// adminRoute finds the handler of a request, or nil.
-func (t *Tenant) adminRoute(r *http.Request) func(*Tenant, http.ResponseWriter, *http.Request) {
-	for _, route := range adminRoutes {
+// adminRoute finds the route of a request, or nil.
+func (t *Tenant) adminRoute(r *http.Request) *adminRoute {
+	for i := range adminRoutes {
+		route := &adminRoutes[i]
 		method, pattern, _ := strings.Cut(route.pattern, " ")
-		offered := t.cfg.Memories == BothMemories || route.generation == BothMemories || route.generation == t.cfg.Memories
-		if offered && method == r.Method && fits(pattern, r.URL.Path) {
-			return route.handle
+		if method == r.Method && fits(pattern, r.URL.Path) && t.offers(route, r) {
+			return route
 		}
 	}
 	return nil
+}
+
+// offers reports whether the tenant's generation has a route.
+func (t *Tenant) offers(route *adminRoute, r *http.Request) bool {
+	switch route.generation {
+	case BothMemories:
+		return true
+	case DocumentedRoutes:
+		return t.cfg.Memories != PerWorkspaceRoutes && !t.broke(MemoriesGone, r)
+	default:
+		return t.cfg.Memories != DocumentedRoutes
+	}
 }
 
 // fits reports whether a path has the elements of the pattern, where "*" is any
@@ -192,19 +195,25 @@ func fits(pattern, path string) bool {
 	return slices.EqualFunc(want, have, func(w, h string) bool { return w == h || w == "*" && h != "" })
 }
 
-// admit is the admin authentication: fail-closed, unless a fault opens it.
-func (t *Tenant) admit(w http.ResponseWriter, r *http.Request) bool {
+// admit is the authentication of admin routes, or of those of workspaces:
+// fail-closed, unless a fault opens it.
+func (t *Tenant) admit(w http.ResponseWriter, r *http.Request, workspaces bool) bool {
 	if p, ok := t.has(Outage, r.Method, r.URL.Path); ok {
-		answer(w, p.Status, map[string]any{"code": "platform_unavailable", "error": "database unavailable"})
+		unavailable(w, p.Status)
 		return false
 	}
-	switch b := t.bearer(r); {
-	case b == noBearer && !t.broke(FailOpen, r):
-		answer(w, http.StatusUnauthorized, map[string]any{"error": "admin auth required"})
+	open, missing, invalid := AdminOpen, "admin auth required", "invalid admin auth token"
+	if workspaces {
+		open, missing, invalid = WorkspaceOpen, "missing workspace auth token", "invalid workspace auth token"
+	}
+	who, opened := t.bearer(r), t.broke(open, r)
+	switch {
+	case who == noBearer && !opened && !t.broke(FailOpen, r):
+		answer(w, http.StatusUnauthorized, map[string]any{"error": missing})
 		return false
-	case b == wrongBearer && !t.broke(WrongBearer, r),
-		b == adminBearer && (t.broke(TokenRefused, r) || t.broke(RouteRefused, r)):
-		answer(w, http.StatusUnauthorized, map[string]any{"error": "invalid admin auth token"})
+	case who == wrongBearer && !opened && !t.broke(WrongBearer, r),
+		who == adminBearer && (t.broke(TokenRefused, r) || t.broke(RouteRefused, r)):
+		answer(w, http.StatusUnauthorized, map[string]any{"error": invalid})
 		return false
 	}
 	return true
@@ -219,7 +228,7 @@ func (t *Tenant) broke(f Fault, r *http.Request) bool {
 // liveness reports when each subsystem was last alive.
 func (t *Tenant) liveness(w http.ResponseWriter, r *http.Request) {
 	scheduler := map[string]any{
-		"last_tick_at": time.Now().UTC().Add(-3 * time.Second).Format(time.RFC3339Nano),
+		"last_tick_at": stamp(t.Now().Add(-3 * time.Second)),
 		"seconds_ago":  3,
 	}
 	switch {

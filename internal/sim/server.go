@@ -18,12 +18,14 @@ import (
 // A server is an HTTP server on loopback that can stop listening and start
 // again at the same port, and that is gone when close returns.
 type server struct {
-	http   http.Server
-	scheme string
-	port   int
-	cancel context.CancelFunc
+	http     http.Server
+	scheme   string
+	port     int
+	inMemory bool // it listens nowhere; see [PipeTransport]
+	cancel   context.CancelFunc
 
-	opened atomic.Int64 // connections so far
+	numbered atomic.Int64 // connections so far, counted as they are accepted
+	opened   atomic.Int64 // connections so far
 
 	mu       sync.Mutex
 	free     func()                // gives the port back that was reserved while not listening
@@ -38,12 +40,21 @@ type server struct {
 // startServer serves h on a free port of 127.0.0.1, with TLS (HTTP/2 offered)
 // if asked.
 func startServer(h http.Handler, useTLS bool) (*server, error) {
+	return new(server).start(h, useTLS)
+}
+
+// start makes a server of s and starts it.
+func (s *server) start(h http.Handler, useTLS bool) (*server, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &server{scheme: "http", cancel: cancel, free: func() {}, conns: map[net.Conn]struct{}{}, idle: make(chan struct{})}
+	s.scheme, s.cancel, s.free = "http", cancel, func() {}
+	s.conns, s.idle = map[net.Conn]struct{}{}, make(chan struct{})
 	s.http = http.Server{
-		Handler:           s.counted(h),
-		ErrorLog:          log.New(io.Discard, "", 0),
-		BaseContext:       func(net.Listener) context.Context { return ctx },
+		Handler:     s.counted(h),
+		ErrorLog:    log.New(io.Discard, "", 0),
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, connectionKey{}, s.numbered.Add(1))
+		},
 		ConnState:         s.count,
 		ReadHeaderTimeout: time.Minute,
 	}
@@ -83,12 +94,9 @@ func (s *server) listen() error {
 	}
 	s.free()
 	s.free = func() {}
-	ln, err := net.Listen("tcp4", s.host())
+	ln, err := s.open()
 	if err != nil {
 		return fmt.Errorf("sim: listen on loopback: %w", err)
-	}
-	if s.port == 0 {
-		s.port = ln.Addr().(*net.TCPAddr).Port
 	}
 	s.ln = ln
 	s.serving.Go(func() {
@@ -99,6 +107,24 @@ func (s *server) listen() error {
 		_ = s.http.Serve(ln)
 	})
 	return nil
+}
+
+// open opens the port; the first time, one that is free.
+func (s *server) open() (net.Listener, error) {
+	if s.inMemory {
+		if s.port == 0 {
+			s.port = 1024 + int(inMemoryPort.Add(1)%60000)
+		}
+		return listenPipe(s.port), nil
+	}
+	ln, err := net.Listen("tcp4", s.host())
+	if err != nil {
+		return nil, err
+	}
+	if s.port == 0 {
+		s.port = ln.Addr().(*net.TCPAddr).Port
+	}
+	return ln, nil
 }
 
 // refuse stops listening, so that new connections are refused, and resets the
@@ -114,7 +140,9 @@ func (s *server) refuse() {
 	_ = ln.Close()
 	s.serving.Wait()
 	s.mu.Lock()
-	s.free = reservePort(s.port)
+	if !s.inMemory {
+		s.free = reservePort(s.port)
+	}
 	conns := slices.Collect(maps.Keys(s.conns))
 	s.mu.Unlock()
 	for _, c := range conns {
@@ -160,11 +188,21 @@ func (s *server) count(c net.Conn, state http.ConnState) {
 	}
 }
 
-// open returns how many connections are open.
-func (s *server) open() int {
+// standing returns how many connections are open.
+func (s *server) standing() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conns)
+}
+
+// connectionKey is where a request's context has the number of its connection.
+type connectionKey struct{}
+
+// connection returns the number of a request's connection, from 1; 0 where it
+// came without one.
+func connection(r *http.Request) int64 {
+	n, _ := r.Context().Value(connectionKey{}).(int64)
+	return n
 }
 
 // counted lets close wait until no request is inside h.
@@ -227,8 +265,11 @@ func reset(conn net.Conn) {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
 	}
-	if t, ok := conn.(*net.TCPConn); ok {
-		_ = t.SetLinger(0)
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		_ = c.SetLinger(0)
+	case *pipeConn:
+		c.reset()
 	}
 	_ = conn.Close()
 }

@@ -47,6 +47,11 @@ type TenantConfig struct {
 	// Intercept sees each request first and reports whether it has answered it.
 	Intercept func(w http.ResponseWriter, r *http.Request) bool
 	NoLog     bool // keep no [TenantRequest]
+	// InMemory starts the tenant without a socket, for clients that use
+	// [PipeTransport]. TLS is not simulated then.
+	InMemory bool
+	Started  bool    // /buildinfo shows when the process was started, as "started_at"
+	Bucket   *Bucket // what [Throttle] counts in; nil: one of its own
 }
 
 // A TenantRequest is one request that a tenant got.
@@ -61,8 +66,12 @@ type TenantRequest struct {
 	Time   time.Time
 }
 
-// Counts are what a tenant has stored.
+// Counts are what a tenant has stored, as its users see it.
 type Counts struct{ Memories, Workspaces int }
+
+// Rows are what is in a tenant's database, whoever sees it. Removed are the
+// workspaces that were deleted and not purged; they are not among Workspaces.
+type Rows struct{ Workspaces, Removed, Memories, Events int }
 
 // A Tenant is one simulated deployment of the product. It is an
 // [http.Handler]; [StartTenant] gives it a server.
@@ -71,8 +80,11 @@ type Tenant struct {
 	server *server // nil: it is part of a [Fleet]
 	stop   func()  // ends the auto-updater
 
-	reaching sync.Mutex // held while the port is opened or closed
+	reaching  sync.Mutex // held while the port is opened or closed
+	crashing  sync.Mutex
+	stopCrash func() // ends a [CrashLoop]; nil: there is none
 
+	ahead    atomic.Int64 // of the machine's clock, in nanoseconds
 	requests atomic.Int64
 	faulty   atomic.Bool // some fault is on
 
@@ -85,6 +97,10 @@ type Tenant struct {
 	reached string           // the sha for which the port was last opened or closed
 	changed chan struct{}    // closed and replaced when reached changes
 	store   store
+
+	started  time.Time // the process that runs
+	dead     bool      // the process is dead at the moment
+	database databaseState
 }
 
 // StartTenant starts a tenant on a free port of 127.0.0.1. With Follow, it
@@ -92,12 +108,13 @@ type Tenant struct {
 // StartTenant returns.
 func StartTenant(cfg TenantConfig) (*Tenant, error) {
 	t := newTenant(cfg)
-	s, err := startServer(t, cfg.TLS)
+	s, err := (&server{inMemory: cfg.InMemory}).start(t, cfg.TLS && !cfg.InMemory)
 	if err != nil {
 		return nil, err
 	}
 	t.server = s
 	t.reach()
+	t.crash()
 	if cfg.Follow != nil {
 		if err := t.follow(*cfg.Follow); err != nil {
 			s.close()
@@ -121,7 +138,10 @@ func newTenant(cfg TenantConfig) *Tenant {
 	case cfg.OrgID == "":
 		cfg.OrgID = "sim-org-of-" + cfg.Name
 	}
-	t := &Tenant{cfg: cfg, sha: cfg.SHA, reached: cfg.SHA, changed: make(chan struct{}), stop: func() {}}
+	if cfg.Bucket == nil {
+		cfg.Bucket = new(Bucket)
+	}
+	t := &Tenant{cfg: cfg, sha: cfg.SHA, reached: cfg.SHA, changed: make(chan struct{}), stop: func() {}, started: time.Now()}
 	t.Break(cfg.Faults...)
 	return t
 }
@@ -129,6 +149,7 @@ func newTenant(cfg TenantConfig) *Tenant {
 // Close stops the tenant, its auto-updater and its hanging requests.
 func (t *Tenant) Close() {
 	t.stop()
+	t.Heal(CrashLoop)
 	if t.server != nil {
 		t.server.close()
 	}
@@ -162,9 +183,10 @@ func (t *Tenant) SHA() string {
 func (t *Tenant) Roll(sha string, faults ...Fault) {
 	t.mu.Lock()
 	t.sha, t.built, t.hits = sha, slices.Clone(faults), nil
+	t.started, t.database = t.Now(), databaseState{}
 	t.faulty.Store(len(t.built)+len(t.broken) > 0)
 	t.mu.Unlock()
-	t.reach()
+	t.switched()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.reached = t.sha
@@ -210,9 +232,12 @@ func (t *Tenant) BreakWith(f Fault, p Params) {
 	}
 	t.broken[f] = p.or(spec.defaults)
 	maps.DeleteFunc(t.hits, func(key string, _ int) bool { return strings.HasPrefix(key, string(f)+" ") })
+	if f == DatabaseDown {
+		t.database = databaseState{}
+	}
 	t.faulty.Store(true)
 	t.mu.Unlock()
-	t.reach()
+	t.switched()
 }
 
 // Heal switches the faults off; without arguments, all that were switched on.
@@ -226,7 +251,15 @@ func (t *Tenant) Heal(faults ...Fault) {
 	}
 	t.faulty.Store(len(t.built)+len(t.broken) > 0)
 	t.mu.Unlock()
+	t.switched()
+}
+
+// switched does what a change of the faults asks for.
+func (t *Tenant) switched() {
 	t.reach()
+	if t.server != nil {
+		t.crash()
+	}
 }
 
 // has returns the fault's parameters where it acts on a request of the method
@@ -288,7 +321,7 @@ func (t *Tenant) down() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p, ok := t.params(Unreachable)
-	return ok && p.Route == everywhere
+	return t.dead || ok && p.Route == everywhere
 }
 
 // Requests returns what came since the start or the last [Tenant.ResetLog].
@@ -317,11 +350,20 @@ func (t *Tenant) Connections() int {
 	return int(t.server.opened.Load())
 }
 
-// Left returns what the tenant has stored: what a suite has not cleaned up.
+// Left returns what the tenant has stored, as its users see it: what a suite has
+// not cleaned up.
 func (t *Tenant) Left() Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Counts{Memories: len(t.store.memories), Workspaces: len(t.store.workspaces)}
+	rows := t.store.rows()
+	return Counts{Memories: rows.Memories - t.store.hidden(), Workspaces: rows.Workspaces}
+}
+
+// Rows returns what is in the tenant's database.
+func (t *Tenant) Rows() Rows {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.store.rows()
 }
 
 // begin records a request.
@@ -351,8 +393,8 @@ func (t *Tenant) end(e *TenantRequest, status int) {
 }
 
 // rolling counts a request against [MidRunRoll].
-func (t *Tenant) rolling() {
-	if p, ok := t.has(MidRunRoll, "", "/"); ok && t.spent(MidRunRoll, p.Count, "") {
+func (t *Tenant) rolling(r *http.Request) {
+	if p, ok := t.has(MidRunRoll, r.Method, r.URL.Path); ok && t.spent(MidRunRoll, p.Count, "") {
 		t.Heal(MidRunRoll)
 		t.Roll(p.Text)
 	}

@@ -45,6 +45,7 @@ func TestAnswers(t *testing.T) {
 		{current, "GET /events", [4]cell{hidden, noBearer, wrong, empty}},
 		{current, "POST /memories/commit", [4]cell{hidden, noBearer, wrong, {400, `{"error":"content is required"}`}}},
 		{current, "GET /memories/search?query=x", [4]cell{hidden, noBearer, wrong, empty}},
+		{current, "GET /workspaces/x/memories", [4]cell{hidden, {401, `{"error":"missing workspace auth token"}`}, {401, `{"error":"invalid workspace auth token"}`}, {404, `{"error":"workspace not found"}`}}},
 		{current, "GET /nowhere", [4]cell{hidden, notFound, notFound, notFound}},
 		{current, "GET /events/", [4]cell{hidden, notFound, notFound, notFound}},
 		{current, "DELETE /memories/", [4]cell{hidden, notFound, notFound, notFound}},
