@@ -104,15 +104,15 @@ func (a *attempt) send(ctx context.Context, req *http.Request) (*Response, error
 		return nil, err
 	}
 	a.status = resp.StatusCode
-	body, complete, err := readBody(resp)
+	body, complete, err := readBody(resp, a.session.fleet.config.MaxBody)
 	if err != nil {
 		return nil, err
 	}
 	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: body, Complete: complete, Elapsed: time.Since(began)}, nil
 }
 
-// readBody reads at most MaxBody bytes and reports whether that was all.
-func readBody(resp *http.Response) (body []byte, complete bool, err error) {
+// readBody reads at most limit bytes and reports whether that was all.
+func readBody(resp *http.Response, limit int) (body []byte, complete bool, err error) {
 	if resp.Body == nil { // of a transport for tests
 		return nil, true, nil
 	}
@@ -125,11 +125,11 @@ func readBody(resp *http.Response) (body []byte, complete bool, err error) {
 	if hint := resp.ContentLength; hint > 0 {
 		b.Grow(int(min(hint, 64<<10)) + bytes.MinRead)
 	}
-	if _, err := b.ReadFrom(io.LimitReader(resp.Body, MaxBody+1)); err != nil {
+	if _, err := b.ReadFrom(io.LimitReader(resp.Body, int64(limit)+1)); err != nil {
 		return nil, false, err
 	}
-	if b.Len() > MaxBody {
-		return b.Bytes()[:MaxBody:MaxBody], false, nil
+	if b.Len() > limit {
+		return b.Bytes()[:limit:limit], false, nil
 	}
 	return b.Bytes(), true, nil
 }

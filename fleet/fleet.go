@@ -36,6 +36,7 @@ type Config struct {
 	Concurrency    int           // tenants that are active at the same time; [DefaultConcurrency]
 	AllowHTTP      bool          // permit plain http to a host that is not loopback
 	UserAgent      string        // "canary-verify" when empty
+	MaxBody        int           // bytes of an answer that are read; 8 MiB
 	// Secrets are further secrets of the run that no text may show.
 	Secrets []secret.Value
 	// Proxy returns the proxy of a request, as [http.Transport.Proxy] does; nil:
@@ -90,6 +91,7 @@ type Fleet struct {
 func New(tenants []Tenant, cfg Config) (*Fleet, error) {
 	cfg.RequestTimeout = orDefault(cfg.RequestTimeout, DefaultRequestTimeout)
 	cfg.Concurrency = orDefault(cfg.Concurrency, DefaultConcurrency)
+	cfg.MaxBody = orDefault(cfg.MaxBody, 8<<20)
 	cfg.UserAgent = cmp.Or(cfg.UserAgent, "canary-verify")
 	cfg.Retries = max(0, cmp.Or(cfg.Retries, DefaultRetries))
 	tenants = slices.Clone(tenants)

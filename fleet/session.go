@@ -33,6 +33,16 @@ const (
 	AuthWrong             // a well-formed token that the tenant can't know
 )
 
+// An Org says which org id a request carries.
+type Org int
+
+// The org ids of a request.
+const (
+	OrgOwn   Org = iota // the tenant's own, where it has one
+	OrgNone             // no org header
+	OrgWrong            // a well-formed id that the tenant can't know
+)
+
 // A Request is one request to a tenant. Path stays below the tenant's base URL:
 // there is no way to name another host.
 type Request struct {
@@ -44,6 +54,7 @@ type Request struct {
 	Header http.Header
 	Body   []byte
 	Auth   Auth
+	Org    Org
 	// Idempotent allows retries although the method alone would not.
 	Idempotent bool
 }
@@ -94,6 +105,9 @@ func newSession(f *Fleet, t Tenant, base *url.URL) *Session {
 
 // Tenant returns the tenant, its URL normalised and its name filled in.
 func (s *Session) Tenant() Tenant { return s.tenant }
+
+// HasOrg reports whether requests carry an org id.
+func (s *Session) HasOrg() bool { return s.tenant.OrgID != "" }
 
 // Redactor returns the redactor of the whole fleet's secrets, as
 // [Fleet.Redactor] does.
@@ -176,7 +190,10 @@ func (s *Session) newRequest(ctx context.Context, r Request) (*retryablehttp.Req
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", s.fleet.config.UserAgent)
 	}
-	if s.tenant.OrgID != "" {
+	switch {
+	case r.Org == OrgWrong:
+		req.Header.Set(molecule.OrgHeader, "00000000-0000-4000-8000-000000000000")
+	case r.Org == OrgOwn && s.tenant.OrgID != "":
 		req.Header.Set(molecule.OrgHeader, s.tenant.OrgID)
 	}
 	switch r.Auth {
