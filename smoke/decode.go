@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/expr"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
 )
@@ -19,7 +20,7 @@ import (
 var (
 	suiteKeys = []string{"checks", "strict"}
 	checkKeys = []string{"name", "steps", "finally"}
-	stepKeys  = slices.Concat(methodKeys, []string{"headers", "body", "auth", "idempotent", "expect", "within", "save"})
+	stepKeys  = slices.Concat(methodKeys, []string{"headers", "body", "auth", "org", "idempotent", "expect", "within", "save"})
 	// A clean-up request is sent once: it waits for nothing and keeps nothing.
 	finallyKeys = slices.Concat(methodKeys, []string{"headers", "body", "auth", "idempotent", "expect"})
 	methodKeys  = []string{"get", "head", "post", "put", "patch", "delete"}
@@ -73,6 +74,7 @@ func (d *decoder) decodeCheck(n *yaml.Node) (check, bool) {
 	c := check{name: d.name(m)}
 	d.check = c.name
 	c.steps = d.steps(m)
+	c.asksOrg = slices.ContainsFunc(c.steps, func(st step) bool { return st.org != fleet.OrgOwn })
 	if list := m.values["finally"]; list != nil {
 		for _, item := range d.sequence(list, "finally", "step", 0) {
 			if m, ok := d.mapping(item, "a step of finally", finallyKeys); ok {

@@ -123,7 +123,7 @@ func (x *execution) try(ctx context.Context, st *step) {
 	x.attempts = max(x.attempts, response.Attempts)
 	x.flaky = x.flaky || response.Attempts > 1
 	x.elapsed = append(x.elapsed, response.Elapsed)
-	x.credentials.note(request.Method, request.Path, request.Auth, response)
+	x.credentials.note(request, response)
 	x.evaluating <- struct{}{}
 	defer func() { <-x.evaluating }()
 	x.evaluate(ctx, st, request, response)
@@ -228,7 +228,7 @@ func (x *execution) unmet(ctx context.Context, st *step, request fleet.Request, 
 		expected = "a value to save as " + u.save + " in " + expected
 	}
 	values := c.values(u.clause, a)
-	why, hint := reasonOfAnswer(st.auth, a.response), answerHint(st.auth, a.response)
+	why, hint := reasonOfAnswer(st, a.response), answerHint(st, a.response)
 	detail := fmt.Sprintf("%s: expected %s, got %s", st.line(), expected, u.got(a, values))
 	x.answer = c.line(a.summary(), maxValueShown)
 	if limit := new(expr.LimitError); errors.As(u.err, &limit) {

@@ -20,6 +20,7 @@ type reason int
 
 const (
 	none          reason = iota
+	skipped              // the tenant has not what the check is about
 	mismatch             // the answer is not what was expected
 	tokenRefused         // our own token was refused
 	orgGuard             // the answer is that of the org guard
@@ -31,14 +32,17 @@ const (
 	internalError        // a panic of this program
 )
 
+// ended reports whether a check with that reason ends a soak.
+func (r reason) ended() bool { return r != none && r != skipped }
+
 // reasonOfAnswer says why an answer that does not satisfy its step does not.
-func reasonOfAnswer(auth fleet.Auth, r *fleet.Response) reason {
+func reasonOfAnswer(st *step, r *fleet.Response) reason {
 	switch {
 	case web.Unavailable(r.Status):
 		return unavailable
-	case auth == fleet.AuthAdmin && (r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden):
+	case st.auth == fleet.AuthAdmin && (r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden):
 		return tokenRefused
-	case guarded(r):
+	case st.org == fleet.OrgOwn && guarded(r):
 		return orgGuard
 	default:
 		return mismatch
@@ -75,9 +79,10 @@ type credentialLog struct {
 	admitted bool   // and one of them not as the org guard does
 }
 
-// note enters one answer.
-func (l *credentialLog) note(method, path string, auth fleet.Auth, r *fleet.Response) {
-	if molecule.Public(path) {
+// note enters one answer. One to a request with another org id than the tenant's
+// own says nothing of our credentials.
+func (l *credentialLog) note(request fleet.Request, r *fleet.Response) {
+	if molecule.Public(request.Path) || request.Org != fleet.OrgOwn {
 		return
 	}
 	l.mu.Lock()
@@ -85,9 +90,9 @@ func (l *credentialLog) note(method, path string, auth fleet.Auth, r *fleet.Resp
 	l.guarded = true
 	l.admitted = l.admitted || !guarded(r)
 	// A page proves nothing: the web front end answers everybody.
-	if auth == fleet.AuthAdmin && r.Status >= 200 && r.Status < 300 && !isHTML(r.Header) && l.accepted == "" {
-		path, _, _ = strings.Cut(path, "?")
-		l.accepted = method + " " + path
+	if request.Auth == fleet.AuthAdmin && r.Status >= 200 && r.Status < 300 && !isHTML(r.Header) && l.accepted == "" {
+		path, _, _ := strings.Cut(request.Path, "?")
+		l.accepted = request.Method + " " + path
 	}
 }
 
@@ -103,6 +108,8 @@ func (l *credentialLog) result(r reason) report.Result {
 	switch {
 	case r == none:
 		return report.Passed
+	case r == skipped:
+		return report.NotRun
 	case r == mismatch, r == tokenRefused && l.accepted != "", r == orgGuard && (l.admitted || !l.guarded):
 		return report.Failed
 	default:
@@ -127,7 +134,7 @@ func (l *credentialLog) hint(r reason, hasOrg bool) string {
 
 // answerHint is the likely cause of an answer that is not the expected one, and
 // what to do; empty when there is nothing to add.
-func answerHint(auth fleet.Auth, r *fleet.Response) string {
+func answerHint(st *step, r *fleet.Response) string {
 	switch {
 	case web.Unavailable(r.Status) && molecule.Outage(r.Body):
 		return molecule.OutageHint
@@ -143,7 +150,9 @@ func answerHint(auth fleet.Auth, r *fleet.Response) string {
 		return "this build has no such route"
 	case r.Status >= 300 && r.Status < 400:
 		return "redirects are not followed; check the scheme and the host of the tenant's URL"
-	case auth != fleet.AuthAdmin && (r.Status < 300 || r.Status == http.StatusBadRequest || r.Status == http.StatusUnprocessableEntity):
+	case st.org != fleet.OrgOwn:
+		return "the tenant let a request without its org id, or with a wrong one, through its org guard: it may be open to every org"
+	case st.auth != fleet.AuthAdmin && (r.Status < 300 || r.Status == http.StatusBadRequest || r.Status == http.StatusUnprocessableEntity):
 		return "a request without a valid token was accepted: the build may be open to everybody"
 	default:
 		return ""

@@ -22,7 +22,7 @@ func (st *step) line() string {
 
 // request builds what the session sends.
 func (st *step) request(values map[string]any) (fleet.Request, error) {
-	r := fleet.Request{Method: st.method, Auth: st.auth, Idempotent: st.idempotent, Header: http.Header{}}
+	r := fleet.Request{Method: st.method, Auth: st.auth, Org: st.org, Idempotent: st.idempotent, Header: http.Header{}}
 	var err error
 	if r.Path, err = st.path.expand(values); err != nil {
 		return r, err

@@ -1,6 +1,7 @@
 package smoke
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -14,14 +15,16 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// soakPause is how long a tenant rests between two rounds: a soak shows that it
-// keeps working, not how much load it can take.
-const soakPause = time.Second
+// DefaultSoakInterval is how long a tenant rests between two rounds of a soak, which
+// is to show that it keeps working, not how much load it can take.
+const DefaultSoakInterval = 5 * time.Second
 
 // RunOptions says how a suite is run.
 type RunOptions struct {
 	SHA  report.Commit // the candidate, for ${sha}; may be empty
 	Soak time.Duration // repeat the checks for this long; 0: one round
+	// SoakInterval is the pause between two rounds; 0: [DefaultSoakInterval].
+	SoakInterval time.Duration
 	// Checked, when set, is called as each check ends (in its last round under
 	// Soak), with the index of its session, one call at a time.
 	Checked func(tenant int, c report.CheckResult)
@@ -125,10 +128,10 @@ func (t *tenantRun) run(ctx context.Context) []report.CheckResult {
 	for {
 		last := time.Since(began) >= t.options.Soak
 		outcomes := t.round(ctx, last)
-		if last || slices.ContainsFunc(outcomes, func(o outcome) bool { return o.reason != none }) {
+		if last || slices.ContainsFunc(outcomes, func(o outcome) bool { return o.reason.ended() }) {
 			return t.results(outcomes)
 		}
-		err := web.Pause(ctx, min(soakPause, t.options.Soak-time.Since(began)))
+		err := web.Pause(ctx, min(cmp.Or(t.options.SoakInterval, DefaultSoakInterval), t.options.Soak-time.Since(began)))
 		if err == nil {
 			err = t.session.Enter(ctx)
 		}
@@ -164,6 +167,10 @@ func (t *tenantRun) round(ctx context.Context, last bool) []outcome {
 
 // check runs one check, which has entered.
 func (t *tenantRun) check(ctx context.Context, c *check) outcome {
+	if c.asksOrg && !t.session.HasOrg() {
+		t.session.Leave()
+		return outcome{reason: skipped, detail: withoutOrg}
+	}
 	x := &execution{tenantRun: t, check: c, inside: true}
 	began := time.Now()
 	err := parallel.Guard(func() error {
@@ -206,7 +213,8 @@ func (t *tenantRun) result(i int, o outcome) report.CheckResult {
 		Expected: o.expected, Got: o.got, Answer: o.answer, Reproduce: o.reproduce,
 	}
 	switch {
-	case o.reason.waits():
+	// What let a foreign org in has its hint, unless our token is the reason.
+	case o.reason.waits() && (o.hint == "" || c.Result != report.Failed):
 		o.hint = t.credentials.hint(o.reason, t.tenant.OrgID != "")
 	case c.Result == report.Passed && state.flaky:
 		c.Flaky = true
@@ -223,6 +231,9 @@ func (t *tenantRun) result(i int, o outcome) report.CheckResult {
 func (t *tenantRun) all(o outcome) []outcome {
 	return slices.Repeat([]outcome{o}, len(t.suite.checks))
 }
+
+// withoutOrg is why a check of the org guard is skipped.
+const withoutOrg = "skipped: there is no org id for this tenant, so that nothing can be learned of its org guard; configure its org id"
 
 // endedBy is the outcome of a check that had not ended when the run did.
 func endedBy(err error) outcome {

@@ -54,6 +54,10 @@ var schemaOfKeys = object{
 		"description": "The bearer token to send: the tenant's own (the default), none, or one that the tenant can't know.",
 		"enum":        toAny(sortedKeys(auths)),
 	},
+	"org": object{
+		"description": "The org id to send: the tenant's own (the default), none, or one that the tenant can't know. Without an org id of the tenant's own, the check is skipped.",
+		"enum":        toAny(sortedKeys(orgs)),
+	},
 	"idempotent": object{
 		"description": "Sending this request twice does no harm, so that it may be retried.",
 		"type":        "boolean",

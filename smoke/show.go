@@ -87,7 +87,10 @@ func (c cleaner) curl(tenant fleet.Tenant, r fleet.Request) string {
 	case fleet.AuthWrong:
 		b.WriteString(` -H 'Authorization: Bearer wrong'`)
 	}
-	if tenant.OrgID != "" {
+	switch {
+	case r.Org == fleet.OrgWrong:
+		b.WriteString(" -H " + quote(molecule.OrgHeader+": wrong"))
+	case r.Org == fleet.OrgOwn && tenant.OrgID != "":
 		b.WriteString(" -H " + quote(molecule.OrgHeader+": "+tenant.OrgID))
 	}
 	for _, name := range sortedKeys(r.Header) {

@@ -41,6 +41,7 @@ type check struct {
 	name    string
 	steps   []step
 	finally []step
+	asksOrg bool // a step is sent without the tenant's org id, or with a wrong one
 }
 
 // A step is one request and what its answer must be.
@@ -51,6 +52,7 @@ type step struct {
 	body        template // nil: none
 	contentType string   // of the body, when header doesn't say
 	auth        fleet.Auth
+	org         fleet.Org
 	idempotent  bool
 	expect      *expr.Expr // nil: none, in finally only
 	within      time.Duration
