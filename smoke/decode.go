@@ -18,9 +18,10 @@ import (
 
 // The keys of a suite file. A test keeps schema.json equal to these.
 var (
-	suiteKeys = []string{"checks", "strict"}
-	checkKeys = []string{"name", "steps", "finally"}
-	stepKeys  = slices.Concat(methodKeys, []string{"headers", "body", "auth", "org", "idempotent", "expect", "within", "save"})
+	suiteKeys   = []string{"checks", "strict", "confirm"}
+	confirmKeys = []string{"get", "headers", "auth", "down"}
+	checkKeys   = []string{"name", "steps", "finally"}
+	stepKeys    = slices.Concat(methodKeys, []string{"headers", "body", "auth", "org", "idempotent", "expect", "within", "save"})
 	// A clean-up request is sent once: it waits for nothing and keeps nothing.
 	finallyKeys = slices.Concat(methodKeys, []string{"headers", "body", "auth", "idempotent", "expect"})
 	methodKeys  = []string{"get", "head", "post", "put", "patch", "delete"}
@@ -48,6 +49,9 @@ func (d *decoder) decode(root *yaml.Node) {
 		return
 	}
 	d.suite.strict = d.boolean(m.values["strict"], "strict")
+	if n := m.values["confirm"]; n != nil {
+		d.suite.confirm = d.confirmation(n)
+	}
 	list := m.values["checks"]
 	if list == nil {
 		d.invalid(at(root), "the suite has no checks; it would pass on anything")
@@ -62,6 +66,30 @@ func (d *decoder) decode(root *yaml.Node) {
 		seen[c.name] = true
 		d.suite.checks = append(d.suite.checks, c)
 	}
+}
+
+// confirmation decodes the request that tells whether a tenant's dependencies are
+// up. A condition that is true of an answer of a failing service would make an
+// outage of every failure.
+func (d *decoder) confirmation(n *yaml.Node) *confirmation {
+	m, ok := d.mapping(n, "confirm", confirmKeys)
+	if !ok {
+		return nil
+	}
+	c := &confirmation{request: d.request(m)}
+	down := m.values["down"]
+	if down == nil {
+		d.invalid(at(n), "confirm has no down; write what is true of the answer while the tenant's dependencies are down")
+		return nil
+	}
+	if c.down = d.expectation(down, "down"); c.down == nil || len(c.request.path) == 0 {
+		return nil
+	}
+	if passing := d.passing(&c.request, c.down); len(passing) > 0 {
+		d.objection(d.inScalar(down, 0), "down is also true of "+passing[0].name+", which is what "+passing[0].who+
+			" sends: a failing build would be taken for an outage. Name the code with which the tenant reports one")
+	}
+	return c
 }
 
 // decodeCheck decodes one check: a step with a name, or a name with steps.
@@ -134,7 +162,7 @@ func (d *decoder) step(m mapping, required bool) step {
 	}
 	switch n := m.values["expect"]; {
 	case n != nil:
-		st.expect = d.expectation(n)
+		st.expect = d.expectation(n, "expect")
 		if st.expect != nil && len(st.path) > 0 {
 			d.tryControls(&st, n)
 		}
@@ -164,9 +192,9 @@ func (d *decoder) within(st *step, n *yaml.Node) time.Duration {
 	return limit
 }
 
-// expectation decodes what must be true of the answer.
-func (d *decoder) expectation(n *yaml.Node) *expr.Expr {
-	text, ok := d.text(n, "expect")
+// expectation decodes what must be true of the answer, the value of a key.
+func (d *decoder) expectation(n *yaml.Node, key string) *expr.Expr {
+	text, ok := d.text(n, key)
 	if !ok {
 		return nil
 	}

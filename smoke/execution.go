@@ -25,6 +25,7 @@ type outcome struct {
 	reason   reason
 	attempts int
 	flaky    bool
+	remark   string // what came before it passed, where it was asked again
 	elapsed  []time.Duration
 	started  time.Time
 	duration time.Duration
@@ -71,7 +72,8 @@ func (x *execution) pause(ctx context.Context, d time.Duration) error {
 
 // run runs the steps up to the first that fails, then the clean-ups.
 func (x *execution) run(ctx context.Context) {
-	x.values = map[string]any{"probe": newProbe(), "sha": string(x.options.SHA), "tenant": x.tenant.Name}
+	x.values = x.tenantRun.values()
+	x.values["probe"] = newProbe()
 	defer x.cleanUp(ctx)
 	for i := range x.check.steps {
 		if x.step(ctx, &x.check.steps[i]); x.reason != none {
@@ -90,18 +92,25 @@ func (x *execution) step(ctx context.Context, st *step) {
 	for {
 		x.try(ctx, st)
 		left := st.within - time.Since(began)
-		if x.reason == none || x.reason == overLimit || x.reason == withoutCommit || left <= 0 || ctx.Err() != nil {
-			return
+		if x.reason.final() || left <= 0 || ctx.Err() != nil {
+			break
 		}
 		if x.pause(ctx, min(wait, left)) != nil {
 			x.reason, x.answer, x.detail = stopped, "stopped", "stopped while it waited; the last answer: "+x.detail
 			return
 		}
 		wait = min(2*wait, longestPoll)
-		// The next poll decides; what the last one found counts no more.
-		elapsed, flaky := x.elapsed, x.flaky
+		// The next poll decides; what the last one found counts no more, but that
+		// the tenant failed is said.
+		last := x.outcome
 		x.outcome = before
-		x.elapsed, x.flaky = elapsed, flaky
+		x.elapsed, x.flaky, x.remark = last.elapsed, last.flaky, last.remark
+		if last.reason == serverError || last.reason == unavailable {
+			x.flaked(last.detail)
+		}
+	}
+	if x.reason == serverError && ctx.Err() == nil {
+		x.askAgain(ctx, st, before)
 	}
 }
 
@@ -112,7 +121,7 @@ func (x *execution) try(ctx context.Context, st *step) {
 		x.notSent(st, err)
 		return
 	}
-	response, err := x.session.Do(ctx, request)
+	response, err := x.send(ctx, request)
 	if err != nil {
 		x.noAnswer(st, request, err)
 		return
@@ -123,7 +132,6 @@ func (x *execution) try(ctx context.Context, st *step) {
 	x.attempts = max(x.attempts, response.Attempts)
 	x.flaky = x.flaky || response.Attempts > 1
 	x.elapsed = append(x.elapsed, response.Elapsed)
-	x.credentials.note(request, response)
 	x.evaluating <- struct{}{}
 	defer func() { <-x.evaluating }()
 	x.evaluate(ctx, st, request, response)
@@ -228,7 +236,7 @@ func (x *execution) unmet(ctx context.Context, st *step, request fleet.Request, 
 		expected = "a value to save as " + u.save + " in " + expected
 	}
 	values := c.values(u.clause, a)
-	why, hint := reasonOfAnswer(st, a.response), answerHint(st, a.response)
+	why, hint := x.reasonOfAnswer(st, a.response), x.answerHint(st, a.response)
 	detail := fmt.Sprintf("%s: expected %s, got %s", st.line(), expected, u.got(a, values))
 	x.answer = c.line(a.summary(), maxValueShown)
 	if limit := new(expr.LimitError); errors.As(u.err, &limit) {
@@ -239,6 +247,9 @@ func (x *execution) unmet(ctx context.Context, st *step, request fleet.Request, 
 		detail = fmt.Sprintf("%s answered %d, but %s could not be evaluated: %v", st.line(), a.response.Status, u.clause, u.err)
 	} else if errors.Is(u.err, errWithoutCommit) {
 		why, hint, x.answer = withoutCommit, withoutCommitHint, "could not be evaluated"
+	} else if large := new(tooLargeError); errors.As(u.err, &large) {
+		why, hint, x.answer = tooLarge, tooLargeHint, large.Error()
+		detail = fmt.Sprintf("%s: %v, so that %s could not be evaluated", st.line(), large, expected)
 	}
 	x.fail(why, detail)
 	x.hint = hint
@@ -293,7 +304,7 @@ func (x *execution) cleanUpStep(ctx context.Context, st *step) {
 		}
 		return
 	}
-	response, err := x.session.Do(ctx, request)
+	response, err := x.send(ctx, request)
 	switch {
 	case err != nil:
 		x.leftBehind(err.Error())

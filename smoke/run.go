@@ -57,6 +57,7 @@ func (s *Suite) Run(ctx context.Context, sessions []*fleet.Session, o RunOptions
 		tenants.Go(func() {
 			err := parallel.Guard(func() error {
 				results[i].Checks = t.run(ctx)
+				results[i].Refused = t.evidence.refusals()
 				return nil
 			})
 			if err != nil {
@@ -96,11 +97,16 @@ func (r *runner) checked(tenant int, c report.CheckResult) {
 // A tenantRun is the run of a suite on one tenant.
 type tenantRun struct {
 	*runner
-	index       int
-	tenant      fleet.Tenant
-	session     *fleet.Session
-	credentials credentialLog
-	states      []checkState
+	index    int
+	tenant   fleet.Tenant
+	session  *fleet.Session
+	evidence evidence
+	states   []checkState
+}
+
+// values are the values of the placeholders that do not change.
+func (t *tenantRun) values() map[string]any {
+	return map[string]any{"sha": string(t.options.SHA), "tenant": t.tenant.Name}
 }
 
 func (t *tenantRun) cleaner() cleaner { return cleaner{t.session.Redactor()} }
@@ -110,13 +116,14 @@ type checkState struct {
 	latency  samples
 	rounds   int
 	flaky    bool
+	remark   string // of the first round that was flaky
 	reported bool
 }
 
 // add keeps what one round showed.
 func (s *checkState) add(o outcome) {
 	s.rounds++
-	s.flaky = s.flaky || o.flaky
+	s.flaky, s.remark = s.flaky || o.flaky, cmp.Or(s.remark, o.remark)
 	for _, d := range o.elapsed {
 		s.latency.add(d)
 	}
@@ -208,18 +215,18 @@ func (t *tenantRun) report(i int, c report.CheckResult) {
 func (t *tenantRun) result(i int, o outcome) report.CheckResult {
 	state := &t.states[i]
 	c := report.CheckResult{
-		Name: t.suite.checks[i].name, Result: t.credentials.result(o.reason), Attempts: o.attempts,
+		Name: t.suite.checks[i].name, Result: t.evidence.result(o.reason), Attempts: o.attempts,
 		Started: o.started, Duration: report.Millis(o.duration), Rounds: state.rounds, Latency: state.latency.latency(),
 		Expected: o.expected, Got: o.got, Answer: o.answer, Reproduce: o.reproduce,
 	}
 	switch {
 	// What let a foreign org in has its hint, unless our token is the reason.
 	case o.reason.waits() && (o.hint == "" || c.Result != report.Failed):
-		o.hint = t.credentials.hint(o.reason, t.tenant.OrgID != "")
+		o.hint = t.evidence.hint(o.reason, t.suite.product, t.session.HasOrg())
 	case c.Result == report.Passed && state.flaky:
 		c.Flaky = true
 		if o.detail == "" {
-			o.detail = "it passed only after a retry"
+			o.detail = cmp.Or(state.remark, "it passed only after a retry")
 		}
 	}
 	clean := t.cleaner()

@@ -512,10 +512,10 @@ func TestOwnCredentials(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				sessions := bubble(t, fleet.Config{Retries: -1}, 1, func(r *http.Request) (int, string) {
+				sessions := bubbleOf(t, fleet.Config{Retries: -1}, fleet.Tenant{OrgID: "our-org"}, served(func(r *http.Request) (int, string) {
 					a := map[string]answer{"/one": c.one, "/two": c.two, "/three": c.three, "/health": {200, well}}[r.URL.Path]
 					return a.status, a.body
-				})
+				}))
 				var got strings.Builder
 				for _, check := range load(t, "suite", suite).Run(t.Context(), sessions, smoke.RunOptions{})[0].Checks[1:] {
 					got.WriteString(check.Result.String()[:1])

@@ -30,6 +30,11 @@ var schemaOfKeys = object{
 		"description": "Make it an error when an expectation also passes on an answer of a dead tenant; otherwise it is a warning.",
 		"type":        "boolean",
 	},
+	"confirm": object{"$ref": "#/$defs/confirm"},
+	"down": object{
+		"description": "What is true of the answer while the tenant's dependencies are down.",
+		"type":        "string", "minLength": 1, "maxLength": expr.MaxLength,
+	},
 	"name": object{
 		"description": "What reports call the check; unique in the suite.",
 		"type":        "string", "minLength": 1, "maxLength": maxName,
@@ -128,7 +133,11 @@ func wantSchema(t *testing.T) []byte {
 				"then":     object{"propertyNames": object{"enum": toAny(checkKeys)}},
 				"else":     with(object{"required": []any{"expect"}}, request),
 			}),
-			"step":      with(schemaObject(stepKeys), with(object{"required": []any{"expect"}}, request)),
+			"step": with(schemaObject(stepKeys), with(object{"required": []any{"expect"}}, request)),
+			"confirm": with(schemaObject(confirmKeys), object{
+				"description": "The request that tells whether a tenant's own dependencies are up: asked beside a request that was answered with a 5xx. While they are down, its 5xx answers are errors and not failures.",
+				"required":    []any{"get", "down"},
+			}),
 			"finally":   with(schemaObject(finallyKeys), request),
 			"oneMethod": object{"oneOf": methods},
 		},
@@ -144,7 +153,7 @@ func wantSchema(t *testing.T) []byte {
 }
 
 func TestSchemaIsTheDecoders(t *testing.T) {
-	used := slices.Concat(suiteKeys, checkKeys, stepKeys, finallyKeys)
+	used := slices.Concat(suiteKeys, confirmKeys, checkKeys, stepKeys, finallyKeys)
 	for key := range schemaOfKeys {
 		if !slices.Contains(used, key) {
 			t.Errorf("the schema has a key that the decoder does not know: %s", key)
@@ -238,12 +247,17 @@ func TestSchemaAndDecoderAgreeOnShape(t *testing.T) {
 	const one = "name: a, get: /x, expect: 'status == 200 && is_array(json)'"
 	const step = "get: /x, expect: 'status == 200 && is_array(json)'"
 	for text, valid := range map[string]bool{
-		"checks: [{" + one + "}]":                                         true,
-		"{strict: true, checks: [{" + one + "}]}":                         true,
-		"checks: [{name: a, steps: [{" + step + "}]}]":                    true,
-		"checks: [{" + one + ", finally: [{delete: /x}]}]":                true,
-		"checks: [{" + one + ", save: {id: status}, within: 5s}]":         true,
-		"checks: [{name: a, post: /x, body: [1], expect: 'json.a == 1'}]": true,
+		"checks: [{" + one + "}]":                                                        true,
+		"{strict: true, checks: [{" + one + "}]}":                                        true,
+		"checks: [{name: a, steps: [{" + step + "}]}]":                                   true,
+		"checks: [{" + one + ", finally: [{delete: /x}]}]":                               true,
+		"checks: [{" + one + ", save: {id: status}, within: 5s}]":                        true,
+		"checks: [{name: a, post: /x, body: [1], expect: 'json.a == 1'}]":                true,
+		"{confirm: {get: /x, down: 'json.a == 1'}, checks: [{" + one + "}]}":             true,
+		"{confirm: {get: /x, auth: none, down: 'json.a == 1'}, checks: [{" + one + "}]}": true,
+		"{confirm: {get: /x}, checks: [{" + one + "}]}":                                  false,
+		"{confirm: {down: 'json.a == 1'}, checks: [{" + one + "}]}":                      false,
+		"{confirm: {post: /x, down: 'json.a == 1'}, checks: [{" + one + "}]}":            false,
 		"checks: []":                           false,
 		"{}":                                   false,
 		"[]":                                   false,

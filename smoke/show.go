@@ -59,7 +59,7 @@ func (c cleaner) got(a *answer, values []string) string {
 	parts := []string{fmt.Sprintf("status %d", a.response.Status), c.line(a.contentType(), maxTypeShown)}
 	parts = append(parts, values...)
 	if !a.response.Complete {
-		parts = append(parts, a.incomplete().Error())
+		parts = append(parts, a.tooLarge().Error())
 	}
 	text := strings.Join(parts, ", ")
 	if len(a.response.Body) == 0 {

@@ -33,7 +33,9 @@ type Suite struct {
 	// one, each with its place in the file. A strict suite has none.
 	Warnings []string
 	strict   bool
+	product  bool // built in: hints may speak of the product that it is for
 	checks   []check
+	confirm  *confirmation // nil: nothing tells whether a tenant's dependencies are up
 }
 
 // A check is one promise of a tenant.
@@ -70,14 +72,15 @@ type saved struct {
 	value *expr.Expr
 }
 
-// Load compiles a suite file. Name stands for the file in errors and reports.
+// Load compiles a suite file. Name stands for the file in errors and reports; that
+// of a built-in suite makes hints speak of the product that it is for.
 //
 // The error joins one [*FileError] for each error in the file, in its order. In
 // a suite with "strict: true" an expectation that also passes on an answer of a
 // dead tenant is an error; otherwise it is one of the suite's Warnings.
 func Load(name string, src []byte) (*Suite, error) {
 	file := newSuiteFile(name, src)
-	suite := &Suite{Name: name, Hash: hash(src)}
+	suite := &Suite{Name: name, Hash: hash(src), product: slices.Contains(BuiltinNames(), name)}
 	if len(src) > maxSuite {
 		file.invalid(position{}, "the suite has %d bytes; at most %d are allowed", len(src), maxSuite)
 		return nil, file.err()
