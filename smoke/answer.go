@@ -14,6 +14,7 @@ import (
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
+	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
 // An answer is one response as an expectation sees it, with the values that have
@@ -22,6 +23,7 @@ import (
 type answer struct {
 	response *fleet.Response
 	values   map[string]any // saved ones, probe, sha, tenant
+	redact   *secret.Redactor
 	header   map[string]string
 	lenient  bool // take whatever parses for JSON: to learn what must be cleaned up
 	parsed   bool

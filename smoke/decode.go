@@ -18,8 +18,9 @@ import (
 
 // The keys of a suite file. A test keeps schema.json equal to these.
 var (
-	suiteKeys   = []string{"checks", "strict", "confirm"}
+	suiteKeys   = []string{"checks", "strict", "confirm", "sweep"}
 	confirmKeys = []string{"get", "headers", "auth", "down"}
+	sweepKeys   = []string{"list", "where", "age", "delete"}
 	checkKeys   = []string{"name", "steps", "finally"}
 	stepKeys    = slices.Concat(methodKeys, []string{"headers", "body", "auth", "org", "idempotent", "expect", "within", "save"})
 	// A clean-up request is sent once: it waits for nothing and keeps nothing.
@@ -51,6 +52,9 @@ func (d *decoder) decode(root *yaml.Node) {
 	d.suite.strict = d.boolean(m.values["strict"], "strict")
 	if n := m.values["confirm"]; n != nil {
 		d.suite.confirm = d.confirmation(n)
+	}
+	if n := m.values["sweep"]; n != nil {
+		d.suite.sweep = d.sweep(n)
 	}
 	list := m.values["checks"]
 	if list == nil {
@@ -90,6 +94,54 @@ func (d *decoder) confirmation(n *yaml.Node) *confirmation {
 			" sends: a failing build would be taken for an outage. Name the code with which the tenant reports one")
 	}
 	return c
+}
+
+// sweep decodes what earlier runs may have left. What it deletes must bear a name
+// that begins with the checks' own prefix: a mistake here would delete what users
+// made.
+func (d *decoder) sweep(n *yaml.Node) *sweep {
+	m, ok := d.mapping(n, "sweep", sweepKeys)
+	if !ok {
+		return nil
+	}
+	for _, key := range sweepKeys {
+		if m.values[key] == nil {
+			d.invalid(at(n), "sweep has no %s; it needs %s", key, strings.Join(sweepKeys, ", "))
+			return nil
+		}
+	}
+	s := &sweep{list: step{method: http.MethodGet, path: d.path(m.values["list"])}}
+	s.where = d.element(m.values["where"], "where", true)
+	s.age = d.element(m.values["age"], "age", false)
+	if s.where != nil && utf8.RuneCountInString(s.where.Prefix()) < minPrefix {
+		d.invalid(d.inScalar(m.values["where"], 0), `where must demand that a field begins with the checks' own prefix, of at least %d characters; for example .name startsWith "canary-smoke-"`, minPrefix)
+	}
+	s.delete = d.pathOfElement(m.values["delete"])
+	return s
+}
+
+// element decodes an expression about an element of a list.
+func (d *decoder) element(n *yaml.Node, key string, condition bool) *expr.Expr {
+	text, ok := d.text(n, key)
+	if !ok {
+		return nil
+	}
+	x, errs := expr.CompileElement(text, condition)
+	d.compileErrors(n, errs)
+	return x
+}
+
+// pathOfElement decodes a path whose placeholders are fields of an element.
+func (d *decoder) pathOfElement(n *yaml.Node) template {
+	t, err := parseTemplate(n.Value, inPath)
+	fields := slices.DeleteFunc(t.names(), func(name string) bool { return !savedName.MatchString(name) })
+	if err == nil && len(fields) == 0 {
+		d.invalid(at(n), "delete must name a field of the element, for example /things/${id}")
+		return nil
+	}
+	d.saved = fields
+	defer func() { d.saved = nil }()
+	return d.path(n)
 }
 
 // decodeCheck decodes one check: a step with a name, or a name with steps.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -46,7 +47,10 @@ type execution struct {
 	*tenantRun
 	check  *check
 	values map[string]any
-	inside bool   // it has entered its session
+	inside bool // it has entered its session
+	// late outlives the run for a moment, in which answers are waited for that say
+	// what was created, and what was created is deleted.
+	late   context.Context
 	unsure string // a request that may have created something, but whose answer did not say what
 	outcome
 }
@@ -74,7 +78,10 @@ func (x *execution) pause(ctx context.Context, d time.Duration) error {
 func (x *execution) run(ctx context.Context) {
 	x.values = x.tenantRun.values()
 	x.values["probe"] = newProbe()
-	defer x.cleanUp(ctx)
+	var done context.CancelFunc
+	x.late, done = web.Outlive(ctx, web.AfterCancelTenant, web.AfterCancelTenant)
+	defer done()
+	defer x.cleanUp()
 	for i := range x.check.steps {
 		if x.step(ctx, &x.check.steps[i]); x.reason != none {
 			if len(x.check.steps) > 1 {
@@ -121,13 +128,22 @@ func (x *execution) try(ctx context.Context, st *step) {
 		x.notSent(st, err)
 		return
 	}
-	response, err := x.send(ctx, request)
+	if ctx.Err() != nil {
+		x.fail(stopped, "stopped: "+web.Cause(ctx).Error())
+		x.answer = "stopped"
+		return
+	}
+	sending := ctx
+	if x.creates(st) {
+		sending = x.late
+	}
+	response, err := x.send(sending, request)
 	if err != nil {
 		x.noAnswer(st, request, err)
 		return
 	}
 	if response.Status >= 500 && len(st.save) > 0 {
-		x.unsure = st.line()
+		x.unsure = plain(request)
 	}
 	x.attempts = max(x.attempts, response.Attempts)
 	x.flaky = x.flaky || response.Attempts > 1
@@ -167,7 +183,7 @@ func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
 		what = t.Cause
 		x.attempts = t.Attempts
 		if t.Sent && len(st.save) > 0 {
-			x.unsure = st.line()
+			x.unsure = plain(request)
 		}
 	}
 	x.fail(why, st.line()+": "+what)
@@ -180,7 +196,7 @@ func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
 // can be saved is saved also when the expectation is not met: the clean-up needs
 // to know what was created.
 func (x *execution) evaluate(ctx context.Context, st *step, request fleet.Request, response *fleet.Response) {
-	a := &answer{response: response, values: x.values}
+	a := x.seen(response, x.values)
 	e := expr.NewEvaluation(a).Within(ctx)
 	if st.expect != nil {
 		if clause, err := e.Unmet(st.expect); clause != nil {
@@ -274,16 +290,24 @@ func (u unmet) got(a *answer, values []string) string {
 	}
 }
 
+// creates reports whether a step may make something that finally deletes. Its
+// answer is waited for also when the run ends meanwhile: without it nobody knows
+// what to delete.
+func (x *execution) creates(st *step) bool {
+	return len(x.check.finally) > 0 && len(st.save) > 0 && st.method != http.MethodGet && st.method != http.MethodHead
+}
+
+// plain names a request by its real path.
+func plain(r fleet.Request) string {
+	path, _, _ := strings.Cut(r.Path, "?")
+	return r.Method + " " + path
+}
+
 // cleanUp runs the steps of finally, all of them, whatever happened before, and
 // for a moment also when the run was stopped.
-func (x *execution) cleanUp(ctx context.Context) {
-	if len(x.check.finally) == 0 {
-		return
-	}
-	ctx, cancel := web.Outlive(ctx, web.AfterCancelTenant, web.AfterCancelTenant)
-	defer cancel()
+func (x *execution) cleanUp() {
 	for i := range x.check.finally {
-		x.cleanUpStep(ctx, &x.check.finally[i])
+		x.cleanUpStep(x.late, &x.check.finally[i])
 	}
 }
 
@@ -293,14 +317,14 @@ func (x *execution) cleanUpStep(ctx context.Context, st *step) {
 	request, err := st.request(x.values)
 	if err != nil {
 		if x.unsure != "" {
-			x.leftBehind(x.unsure + " may have been carried out, but no answer shows what it created")
+			x.leftBehind(fmt.Sprintf("%s may have been carried out, but no answer shows what it created (probe %s)", x.unsure, x.values["probe"]))
 			x.unsure = ""
 		}
 		return
 	}
 	if st.expect != nil && x.reason == none {
 		if x.try(ctx, st); x.reason != none {
-			x.detail = "finally: " + x.detail
+			x.detail = strings.Replace("finally: "+x.detail, st.line(), plain(request), 1)
 		}
 		return
 	}
@@ -309,8 +333,7 @@ func (x *execution) cleanUpStep(ctx context.Context, st *step) {
 	case err != nil:
 		x.leftBehind(err.Error())
 	case response.Status < 200 || response.Status > 299:
-		path, _, _ := strings.Cut(request.Path, "?")
-		x.leftBehind(fmt.Sprintf("%s %s answered %d", request.Method, path, response.Status))
+		x.leftBehind(fmt.Sprintf("%s answered %d", plain(request), response.Status))
 	}
 }
 

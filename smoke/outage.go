@@ -92,7 +92,7 @@ func (t *tenantRun) saysDown(response *fleet.Response) bool {
 	if t.suite.confirm == nil {
 		return false
 	}
-	down, err := expr.NewEvaluation(&answer{response: response, values: t.values()}).True(t.suite.confirm.down)
+	down, err := expr.NewEvaluation(t.seen(response, t.values())).True(t.suite.confirm.down)
 	return down && err == nil
 }
 

@@ -28,6 +28,10 @@ type RunOptions struct {
 	// Checked, when set, is called as each check ends (in its last round under
 	// Soak), with the index of its session, one call at a time.
 	Checked func(tenant int, c report.CheckResult)
+	// Warn, when set, is called with a sentence about a tenant that is no result of
+	// a check: what was removed of an earlier run that was killed, say. Calls come
+	// one at a time, those of Checked included.
+	Warn func(tenant int, text string)
 }
 
 // Run runs the suite on all tenants at once, limited by the fleet's slots, and
@@ -81,17 +85,27 @@ type runner struct {
 
 // checked passes a result on as it is known.
 func (r *runner) checked(tenant int, c report.CheckResult) {
-	if r.options.Checked == nil {
-		return
+	if r.options.Checked != nil {
+		r.tell(func() { r.options.Checked(tenant, c) })
 	}
+}
+
+// tell calls the caller, who is called once at a time. A panic there must not end
+// the process before the report is out.
+func (r *runner) tell(call func()) {
 	r.reporting.Lock()
 	defer r.reporting.Unlock()
-	// A panic of the caller's must not end the process before the report is out;
-	// what it was given is in the results as well.
 	_ = parallel.Guard(func() error {
-		r.options.Checked(tenant, c)
+		call()
 		return nil
 	})
+}
+
+// warn passes a sentence about the tenant on.
+func (t *tenantRun) warn(text string) {
+	if t.options.Warn != nil {
+		t.tell(func() { t.options.Warn(t.index, t.cleaner().line(text, maxText)) })
+	}
 }
 
 // A tenantRun is the run of a suite on one tenant.
@@ -107,6 +121,11 @@ type tenantRun struct {
 // values are the values of the placeholders that do not change.
 func (t *tenantRun) values() map[string]any {
 	return map[string]any{"sha": string(t.options.SHA), "tenant": t.tenant.Name}
+}
+
+// seen is a response as an expression sees it.
+func (t *tenantRun) seen(response *fleet.Response, values map[string]any) *answer {
+	return &answer{response: response, values: values, redact: t.session.Redactor()}
 }
 
 func (t *tenantRun) cleaner() cleaner { return cleaner{t.session.Redactor()} }
@@ -129,8 +148,25 @@ func (s *checkState) add(o outcome) {
 	}
 }
 
-// run runs rounds until the soak is over. The caller has entered.
+// run runs the sweep and, beside it, rounds until the soak is over. The caller has
+// entered.
 func (t *tenantRun) run(ctx context.Context) []report.CheckResult {
+	var sweeping sync.WaitGroup
+	defer sweeping.Wait()
+	if t.suite.sweep != nil && t.session.Enter(ctx) == nil {
+		sweeping.Go(func() {
+			defer t.session.Leave()
+			_ = parallel.Guard(func() error { // a panic there is no result of a check
+				t.sweep(ctx)
+				return nil
+			})
+		})
+	}
+	return t.rounds(ctx)
+}
+
+// rounds runs rounds until the soak is over.
+func (t *tenantRun) rounds(ctx context.Context) []report.CheckResult {
 	began := time.Now()
 	for {
 		last := time.Since(began) >= t.options.Soak

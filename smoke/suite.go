@@ -36,6 +36,7 @@ type Suite struct {
 	product  bool // built in: hints may speak of the product that it is for
 	checks   []check
 	confirm  *confirmation // nil: nothing tells whether a tenant's dependencies are up
+	sweep    *sweep        // nil: what a killed run left stays
 }
 
 // A check is one promise of a tenant.
