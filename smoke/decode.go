@@ -154,6 +154,7 @@ func (d *decoder) decodeCheck(n *yaml.Node) (check, bool) {
 	c := check{name: d.name(m)}
 	d.check = c.name
 	c.steps = d.steps(m)
+	c.usesSHA = slices.ContainsFunc(c.steps, step.usesSHA)
 	c.asksOrg = slices.ContainsFunc(c.steps, func(st step) bool { return st.org != fleet.OrgOwn })
 	if list := m.values["finally"]; list != nil {
 		for _, item := range d.sequence(list, "finally", "step", 0) {

@@ -31,8 +31,8 @@ type outcome struct {
 	started  time.Time
 	duration time.Duration
 	// Why it did not pass; all but detail and hint are clean.
-	expected, got, answer, reproduce string
-	detail, hint                     string
+	expected, got, answer, again string
+	detail, hint                 string
 }
 
 // fail records why the check did not pass. The first reason stays.
@@ -189,7 +189,7 @@ func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
 	x.fail(why, st.line()+": "+what)
 	x.expect(st)
 	x.got, x.answer, x.hint = "no answer", answer, hint
-	x.reproduce = x.cleaner().curl(x.tenant, request)
+	x.again = x.reproduce(st, request)
 }
 
 // evaluate tests the expectation on an answer and saves what the step saves. What
@@ -253,6 +253,9 @@ func (x *execution) unmet(ctx context.Context, st *step, request fleet.Request, 
 	}
 	values := c.values(u.clause, a)
 	why, hint := x.reasonOfAnswer(st, a.response), x.answerHint(st, a.response)
+	if why.waits() && st.org == fleet.OrgOwn {
+		hint = "" // it depends on other answers
+	}
 	detail := fmt.Sprintf("%s: expected %s, got %s", st.line(), expected, u.got(a, values))
 	x.answer = c.line(a.summary(), maxValueShown)
 	if limit := new(expr.LimitError); errors.As(u.err, &limit) {
@@ -272,7 +275,7 @@ func (x *execution) unmet(ctx context.Context, st *step, request fleet.Request, 
 	x.attempts = a.response.Attempts
 	x.expected = c.line(expected, maxText)
 	x.got = c.got(a, values)
-	x.reproduce = c.curl(x.tenant, request)
+	x.again = x.reproduce(st, request)
 }
 
 // got says in a few words what came in place of what was expected.

@@ -96,8 +96,6 @@ func (t *tenantRun) answerHint(st *step, r *fleet.Response) string {
 		return "the tenant limits requests; run again later, or check fewer tenants at once"
 	case web.Unavailable(r.Status):
 		return "a proxy in front of the tenant can't reach it: it may be restarting or overloaded"
-	case r.Status >= 500:
-		return "" // it depends on other answers
 	case t.suite.product && missing(r) && molecule.OtherSuite(st.line()) != "":
 		return molecule.OtherSuite(st.line())
 	case isHTML(r.Header):

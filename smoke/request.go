@@ -3,6 +3,7 @@ package smoke
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
@@ -18,6 +19,12 @@ func (st *step) line() string {
 		b.WriteString(p.literal)
 	}
 	return st.method + " " + b.String()
+}
+
+// usesSHA reports whether the step sends the candidate's commit or expects it.
+func (st step) usesSHA() bool {
+	return st.path.uses("sha") || st.body.uses("sha") || st.expect != nil && st.expect.Mentions("sha") ||
+		slices.ContainsFunc(st.header, func(h headerField) bool { return h.value.uses("sha") })
 }
 
 // request builds what the session sends.

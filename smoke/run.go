@@ -253,7 +253,7 @@ func (t *tenantRun) result(i int, o outcome) report.CheckResult {
 	c := report.CheckResult{
 		Name: t.suite.checks[i].name, Result: t.evidence.result(o.reason), Attempts: o.attempts,
 		Started: o.started, Duration: report.Millis(o.duration), Rounds: state.rounds, Latency: state.latency.latency(),
-		Expected: o.expected, Got: o.got, Answer: o.answer, Reproduce: o.reproduce,
+		Expected: o.expected, Got: o.got, Answer: o.answer, Reproduce: o.again,
 	}
 	switch {
 	// What let a foreign org in has its hint, unless our token is the reason.

@@ -44,6 +44,7 @@ type check struct {
 	name    string
 	steps   []step
 	finally []step
+	usesSHA bool // a step is about the candidate
 	asksOrg bool // a step is sent without the tenant's org id, or with a wrong one
 }
 
