@@ -91,10 +91,11 @@ func (c negativeControl) applies(x *expr.Expr) bool {
 }
 
 // tryControls tries a step's expectation on all negative controls. Those on which
-// it passes make one error in a strict suite, else one warning.
+// it passes make one objection.
 func (d *decoder) tryControls(st *step, n *yaml.Node) {
 	if passing := d.passing(st, st.expect); len(passing) > 0 {
-		d.objection(d.inScalar(n, 0), d.controlMessage(passing))
+		st.weak = true
+		d.object(d.inScalar(n, 0), d.controlMessage(passing))
 	}
 }
 
@@ -111,13 +112,9 @@ func (d *decoder) passing(st *step, x *expr.Expr) []negativeControl {
 	return passing
 }
 
-// objection records what is an error in a strict suite, else a warning.
-func (d *decoder) objection(p position, message string) {
-	if d.suite.strict {
-		d.invalid(p, "%s", message)
-		return
-	}
-	d.suite.Warnings = append(d.suite.Warnings, d.errorAt(p, message).Error())
+// object records an objection.
+func (d *decoder) object(p position, message string) {
+	d.objections = append(d.objections, objection{p, message})
 }
 
 // passes reports whether an expectation passes on the control.

@@ -38,13 +38,25 @@ var durationForm = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ms|s|m))+$`)
 // A decoder makes a suite of a YAML tree, and errors of what is wrong with it.
 type decoder struct {
 	*suiteFile
-	suite *Suite
-	check string   // the name of the present check, for errors
-	saved []string // the names that the steps before this one save
+	suite      *Suite
+	deadline   time.Time
+	check      string      // the name of the present check, for errors
+	saved      []string    // the names that the steps before this one save
+	objections []objection // to expectations that a dead tenant meets
+}
+
+// An objection is to something that a suite may say and should not.
+type objection struct {
+	position
+	message string
 }
 
 // decode decodes the whole file.
 func (d *decoder) decode(root *yaml.Node) {
+	if root.Kind == yaml.MappingNode && !isSuite(root) {
+		d.invalid(at(root), "the suite has no checks; it would pass on anything%s", misspelt(root))
+		return
+	}
 	m, ok := d.mapping(root, "a suite", suiteKeys)
 	if !ok {
 		return
@@ -58,11 +70,14 @@ func (d *decoder) decode(root *yaml.Node) {
 	}
 	list := m.values["checks"]
 	if list == nil {
-		d.invalid(at(root), "the suite has no checks; it would pass on anything")
-		return
+		return // its key is no text, which was said
 	}
 	seen := make(map[string]bool)
 	for _, item := range d.sequence(list, "checks", "check", maxChecks) {
+		if time.Now().After(d.deadline) {
+			d.invalid(at(item), "the suite takes longer than %s to load; make it smaller", maxLoad)
+			return
+		}
 		c, ok := d.decodeCheck(item)
 		if ok && seen[c.name] {
 			d.invalid(at(item), "a second check is named %q", c.name)
@@ -70,6 +85,30 @@ func (d *decoder) decode(root *yaml.Node) {
 		seen[c.name] = true
 		d.suite.checks = append(d.suite.checks, c)
 	}
+	d.judge(list)
+}
+
+// judge makes errors or warnings of what a dead tenant meets. A suite none of whose
+// checks notices one proves nothing.
+func (d *decoder) judge(list *yaml.Node) {
+	strict := d.suite.strict
+	if !strict && len(d.errs) == 0 && !slices.ContainsFunc(d.suite.checks, check.notices) {
+		d.invalid(at(list), "no check of this suite can tell a dead tenant from a live one: it proves nothing")
+		strict = true
+	}
+	for _, o := range d.objections {
+		if strict {
+			d.invalid(o.position, "%s", o.message)
+		} else {
+			d.suite.Warnings = append(d.suite.Warnings, d.errorAt(o.position, o.message).Error())
+		}
+	}
+}
+
+// notices reports whether a dead tenant can't meet all expectations of a check: a
+// value that must be there to be saved is one, too.
+func (c check) notices() bool {
+	return slices.ContainsFunc(c.steps, func(st step) bool { return !st.weak || len(st.save) > 0 })
 }
 
 // confirmation decodes the request that tells whether a tenant's dependencies are
@@ -90,7 +129,7 @@ func (d *decoder) confirmation(n *yaml.Node) *confirmation {
 		return nil
 	}
 	if passing := d.passing(&c.request, c.down); len(passing) > 0 {
-		d.objection(d.inScalar(down, 0), "down is also true of "+passing[0].name+", which is what "+passing[0].who+
+		d.object(d.inScalar(down, 0), "down is also true of "+passing[0].name+", which is what "+passing[0].who+
 			" sends: a failing build would be taken for an outage. Name the code with which the tenant reports one")
 	}
 	return c
@@ -236,7 +275,7 @@ func (d *decoder) within(st *step, n *yaml.Node) time.Duration {
 	limit, err := time.ParseDuration(n.Value)
 	switch {
 	case err != nil || n.Kind != yaml.ScalarNode || !durationForm.MatchString(n.Value):
-		d.invalid(at(n), "within must be a duration, for example 5s, but this is %s", nodeKind(n))
+		d.invalid(at(n), "within must be a duration, for example 5s, but this is %s", d.kind(n))
 	case limit <= 0 || limit > maxWithin:
 		d.invalid(at(n), "within is %s; it must be more than 0 and at most %s", n.Value, maxWithin)
 	case !st.idempotent && (st.method == http.MethodPost || st.method == http.MethodPatch):

@@ -276,7 +276,7 @@ func (t *tenantRun) all(o outcome) []outcome {
 }
 
 // withoutOrg is why a check of the org guard is skipped.
-const withoutOrg = "skipped: there is no org id for this tenant, so that nothing can be learned of its org guard; configure its org id"
+const withoutOrg = "there is no org id for this tenant, so that nothing can be learned of its org guard; configure its org id"
 
 // endedBy is the outcome of a check that had not ended when the run did.
 func endedBy(err error) outcome {

@@ -16,10 +16,11 @@ import (
 // Limits of a suite file. The built-in suites are a hundredth of each.
 const (
 	maxSuite  = 256 << 10        // bytes
-	maxChecks = 500              // of a suite
+	maxChecks = 1000             // of a suite
 	maxSteps  = 50               // of a check
 	maxName   = 100              // characters of a check's name
 	maxWithin = 10 * time.Minute // of one step
+	maxLoad   = 10 * time.Second // for trying all expectations on negative controls
 )
 
 // A Suite is a compiled suite file: every expectation is type-checked and has
@@ -59,6 +60,7 @@ type step struct {
 	org         fleet.Org
 	idempotent  bool
 	expect      *expr.Expr // nil: none, in finally only
+	weak        bool       // expect can't tell a dead tenant from a live one
 	within      time.Duration
 	save        []saved
 }
@@ -79,7 +81,9 @@ type saved struct {
 //
 // The error joins one [*FileError] for each error in the file, in its order. In
 // a suite with "strict: true" an expectation that also passes on an answer of a
-// dead tenant is an error; otherwise it is one of the suite's Warnings.
+// dead tenant is an error; otherwise it is one of the suite's Warnings, unless no
+// check of the suite can tell the two apart. Errors quote a file only where it is a
+// suite: a path may lead to anything.
 func Load(name string, src []byte) (*Suite, error) {
 	file := newSuiteFile(name, src)
 	suite := &Suite{Name: name, Hash: hash(src), product: slices.Contains(BuiltinNames(), name)}
@@ -88,7 +92,7 @@ func Load(name string, src []byte) (*Suite, error) {
 		return nil, file.err()
 	}
 	if root := file.parse(src); root != nil {
-		d := &decoder{suiteFile: file, suite: suite}
+		d := &decoder{suiteFile: file, suite: suite, deadline: time.Now().Add(maxLoad)}
 		d.decode(root)
 	}
 	if err := file.err(); err != nil {
