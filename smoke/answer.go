@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
+	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
 // An answer is one response as an expectation sees it, with the values that have
@@ -21,6 +23,7 @@ import (
 type answer struct {
 	response *fleet.Response
 	values   map[string]any // saved ones, probe, sha, tenant
+	redact   *secret.Redactor
 	header   map[string]string
 	lenient  bool // take whatever parses for JSON: to learn what must be cleaned up
 	parsed   bool
@@ -73,18 +76,32 @@ func (a *answer) headers() map[string]string {
 // be said: what is missing might be what an expectation forbids.
 func (a *answer) body() (string, error) {
 	if !a.response.Complete {
-		return "", a.incomplete()
+		return "", a.tooLarge()
 	}
 	return string(a.response.Body), nil
 }
 
-// incomplete says what is wrong with the body.
-func (a *answer) incomplete() error {
-	if len(a.response.Body) >= fleet.MaxBody {
-		return fmt.Errorf("the body is longer than %d bytes, of which no more are read", fleet.MaxBody)
+// A tooLargeError says that a body is longer than what is read of one. That says
+// nothing against the build: a list grows with its tenant.
+type tooLargeError struct{ read int } // bytes
+
+// tooLargeHint says what to do about it.
+const tooLargeHint = "raise max-body, or check a smaller route"
+
+// Error says how much was read.
+func (e *tooLargeError) Error() string {
+	const mib = 1 << 20
+	switch {
+	case e.read >= mib:
+		return fmt.Sprintf("answered more than %d MiB", e.read/mib)
+	default:
+		return fmt.Sprintf("answered more than %s bytes", report.Thousands(e.read))
 	}
-	return fmt.Errorf("the body ended early, after %d bytes", len(a.response.Body))
 }
+
+// tooLarge is the error of a body that did not come whole. (One that broke off is
+// no answer at all.)
+func (a *answer) tooLarge() error { return &tooLargeError{len(a.response.Body)} }
 
 // parse returns the parsed body, or what came instead of JSON.
 func (a *answer) parse() (any, error) {
@@ -106,7 +123,7 @@ func (a *answer) parseStrictly() (any, error) {
 	case !a.saysJSON():
 		return nil, fmt.Errorf("the answer is not JSON but %s", kind)
 	case !a.response.Complete:
-		return nil, a.incomplete()
+		return nil, a.tooLarge()
 	case len(a.response.Body) == 0:
 		return nil, fmt.Errorf("the answer says it is %s, but its body is empty", kind)
 	case !utf8.Valid(a.response.Body):

@@ -66,8 +66,8 @@ func TestJSONIsThereOnlyForJSON(t *testing.T) {
 		"broken":       {func(r *fleet.Response) { r.Body = []byte(`{"id":`) }, "unexpected EOF"},
 		"two values":   {func(r *fleet.Response) { r.Body = []byte(`{} {}`) }, "something follows"},
 		"not UTF-8":    {func(r *fleet.Response) { r.Body = []byte("{\"id\":\"\xff\"}") }, "not UTF-8"},
-		"too long":     {func(r *fleet.Response) { r.Complete = false; r.Body = make([]byte, fleet.MaxBody) }, "longer than"},
-		"cut":          {func(r *fleet.Response) { r.Complete = false }, "ended early"},
+		"too long":     {func(r *fleet.Response) { r.Complete = false; r.Body = make([]byte, 8<<20) }, "answered more than 8 MiB"},
+		"cut":          {func(r *fleet.Response) { r.Complete = false }, "answered more than 12 bytes"},
 		"deep":         {func(r *fleet.Response) { r.Body = []byte(strings.Repeat("[", 100_000)) }, "depth"},
 		"hostile type": {func(r *fleet.Response) { r.Header.Set("Content-Type", "a\x1b[31m/\u202e") }, "a\x1b[31m/"},
 	} {

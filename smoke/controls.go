@@ -91,23 +91,30 @@ func (c negativeControl) applies(x *expr.Expr) bool {
 }
 
 // tryControls tries a step's expectation on all negative controls. Those on which
-// it passes make one error in a strict suite, else one warning.
+// it passes make one objection.
 func (d *decoder) tryControls(st *step, n *yaml.Node) {
+	if passing := d.passing(st, st.expect); len(passing) > 0 {
+		st.weak = true
+		d.object(d.inScalar(n, 0), d.controlMessage(passing))
+	}
+}
+
+// passing returns the negative controls on which a condition is true.
+func (d *decoder) passing(st *step, x *expr.Expr) []negativeControl {
 	values := sampleValues(d.saved)
 	echo := st.echo(values)
 	var passing []negativeControl
 	for _, c := range negativeControls {
-		if c.applies(st.expect) && c.passes(st.expect, echo, values) {
+		if c.applies(x) && c.passes(x, echo, values) {
 			passing = append(passing, c)
 		}
 	}
-	switch {
-	case len(passing) == 0:
-	case d.suite.strict:
-		d.invalid(d.inScalar(n, 0), "%s", d.controlMessage(passing))
-	default:
-		d.suite.Warnings = append(d.suite.Warnings, d.errorAt(d.inScalar(n, 0), d.controlMessage(passing)).Error())
-	}
+	return passing
+}
+
+// object records an objection.
+func (d *decoder) object(p position, message string) {
+	d.objections = append(d.objections, objection{p, message})
 }
 
 // passes reports whether an expectation passes on the control.

@@ -11,15 +11,18 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/expr"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
 )
 
 // The keys of a suite file. A test keeps schema.json equal to these.
 var (
-	suiteKeys = []string{"checks", "strict"}
-	checkKeys = []string{"name", "steps", "finally"}
-	stepKeys  = slices.Concat(methodKeys, []string{"headers", "body", "auth", "idempotent", "expect", "within", "save"})
+	suiteKeys   = []string{"checks", "strict", "confirm", "sweep"}
+	confirmKeys = []string{"get", "headers", "auth", "down"}
+	sweepKeys   = []string{"list", "where", "age", "delete"}
+	checkKeys   = []string{"name", "steps", "finally"}
+	stepKeys    = slices.Concat(methodKeys, []string{"headers", "body", "auth", "org", "idempotent", "expect", "within", "save"})
 	// A clean-up request is sent once: it waits for nothing and keeps nothing.
 	finallyKeys = slices.Concat(methodKeys, []string{"headers", "body", "auth", "idempotent", "expect"})
 	methodKeys  = []string{"get", "head", "post", "put", "patch", "delete"}
@@ -35,25 +38,46 @@ var durationForm = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ms|s|m))+$`)
 // A decoder makes a suite of a YAML tree, and errors of what is wrong with it.
 type decoder struct {
 	*suiteFile
-	suite *Suite
-	check string   // the name of the present check, for errors
-	saved []string // the names that the steps before this one save
+	suite      *Suite
+	deadline   time.Time
+	check      string      // the name of the present check, for errors
+	saved      []string    // the names that the steps before this one save
+	objections []objection // to expectations that a dead tenant meets
+}
+
+// An objection is to something that a suite may say and should not.
+type objection struct {
+	position
+	message string
 }
 
 // decode decodes the whole file.
 func (d *decoder) decode(root *yaml.Node) {
+	if root.Kind == yaml.MappingNode && !isSuite(root) {
+		d.invalid(at(root), "the suite has no checks; it would pass on anything%s", misspelt(root))
+		return
+	}
 	m, ok := d.mapping(root, "a suite", suiteKeys)
 	if !ok {
 		return
 	}
 	d.suite.strict = d.boolean(m.values["strict"], "strict")
+	if n := m.values["confirm"]; n != nil {
+		d.suite.confirm = d.confirmation(n)
+	}
+	if n := m.values["sweep"]; n != nil {
+		d.suite.sweep = d.sweep(n)
+	}
 	list := m.values["checks"]
 	if list == nil {
-		d.invalid(at(root), "the suite has no checks; it would pass on anything")
-		return
+		return // its key is no text, which was said
 	}
 	seen := make(map[string]bool)
 	for _, item := range d.sequence(list, "checks", "check", maxChecks) {
+		if time.Now().After(d.deadline) {
+			d.invalid(at(item), "the suite takes longer than %s to load; make it smaller", maxLoad)
+			return
+		}
 		c, ok := d.decodeCheck(item)
 		if ok && seen[c.name] {
 			d.invalid(at(item), "a second check is named %q", c.name)
@@ -61,6 +85,102 @@ func (d *decoder) decode(root *yaml.Node) {
 		seen[c.name] = true
 		d.suite.checks = append(d.suite.checks, c)
 	}
+	d.judge(list)
+}
+
+// judge makes errors or warnings of what a dead tenant meets. A suite none of whose
+// checks notices one proves nothing.
+func (d *decoder) judge(list *yaml.Node) {
+	strict := d.suite.strict
+	if !strict && len(d.errs) == 0 && !slices.ContainsFunc(d.suite.checks, check.notices) {
+		d.invalid(at(list), "no check of this suite can tell a dead tenant from a live one: it proves nothing")
+		strict = true
+	}
+	for _, o := range d.objections {
+		if strict {
+			d.invalid(o.position, "%s", o.message)
+		} else {
+			d.suite.Warnings = append(d.suite.Warnings, d.errorAt(o.position, o.message).Error())
+		}
+	}
+}
+
+// notices reports whether a dead tenant can't meet all expectations of a check: a
+// value that must be there to be saved is one, too.
+func (c check) notices() bool {
+	return slices.ContainsFunc(c.steps, func(st step) bool { return !st.weak || len(st.save) > 0 })
+}
+
+// confirmation decodes the request that tells whether a tenant's dependencies are
+// up. A condition that is true of an answer of a failing service would make an
+// outage of every failure.
+func (d *decoder) confirmation(n *yaml.Node) *confirmation {
+	m, ok := d.mapping(n, "confirm", confirmKeys)
+	if !ok {
+		return nil
+	}
+	c := &confirmation{request: d.request(m)}
+	down := m.values["down"]
+	if down == nil {
+		d.invalid(at(n), "confirm has no down; write what is true of the answer while the tenant's dependencies are down")
+		return nil
+	}
+	if c.down = d.expectation(down, "down"); c.down == nil || len(c.request.path) == 0 {
+		return nil
+	}
+	if passing := d.passing(&c.request, c.down); len(passing) > 0 {
+		d.object(d.inScalar(down, 0), "down is also true of "+passing[0].name+", which is what "+passing[0].who+
+			" sends: a failing build would be taken for an outage. Name the code with which the tenant reports one")
+	}
+	return c
+}
+
+// sweep decodes what earlier runs may have left. What it deletes must bear a name
+// that begins with the checks' own prefix: a mistake here would delete what users
+// made.
+func (d *decoder) sweep(n *yaml.Node) *sweep {
+	m, ok := d.mapping(n, "sweep", sweepKeys)
+	if !ok {
+		return nil
+	}
+	for _, key := range sweepKeys {
+		if m.values[key] == nil {
+			d.invalid(at(n), "sweep has no %s; it needs %s", key, strings.Join(sweepKeys, ", "))
+			return nil
+		}
+	}
+	s := &sweep{list: step{method: http.MethodGet, path: d.path(m.values["list"])}}
+	s.where = d.element(m.values["where"], "where", true)
+	s.age = d.element(m.values["age"], "age", false)
+	if s.where != nil && utf8.RuneCountInString(s.where.Prefix()) < minPrefix {
+		d.invalid(d.inScalar(m.values["where"], 0), `where must demand that a field begins with the checks' own prefix, of at least %d characters; for example .name startsWith "canary-smoke-"`, minPrefix)
+	}
+	s.delete = d.pathOfElement(m.values["delete"])
+	return s
+}
+
+// element decodes an expression about an element of a list.
+func (d *decoder) element(n *yaml.Node, key string, condition bool) *expr.Expr {
+	text, ok := d.text(n, key)
+	if !ok {
+		return nil
+	}
+	x, errs := expr.CompileElement(text, condition)
+	d.compileErrors(n, errs)
+	return x
+}
+
+// pathOfElement decodes a path whose placeholders are fields of an element.
+func (d *decoder) pathOfElement(n *yaml.Node) template {
+	t, err := parseTemplate(n.Value, inPath)
+	fields := slices.DeleteFunc(t.names(), func(name string) bool { return !savedName.MatchString(name) })
+	if err == nil && len(fields) == 0 {
+		d.invalid(at(n), "delete must name a field of the element, for example /things/${id}")
+		return nil
+	}
+	d.saved = fields
+	defer func() { d.saved = nil }()
+	return d.path(n)
 }
 
 // decodeCheck decodes one check: a step with a name, or a name with steps.
@@ -73,6 +193,8 @@ func (d *decoder) decodeCheck(n *yaml.Node) (check, bool) {
 	c := check{name: d.name(m)}
 	d.check = c.name
 	c.steps = d.steps(m)
+	c.usesSHA = slices.ContainsFunc(c.steps, step.usesSHA)
+	c.asksOrg = slices.ContainsFunc(c.steps, func(st step) bool { return st.org != fleet.OrgOwn })
 	if list := m.values["finally"]; list != nil {
 		for _, item := range d.sequence(list, "finally", "step", 0) {
 			if m, ok := d.mapping(item, "a step of finally", finallyKeys); ok {
@@ -132,7 +254,7 @@ func (d *decoder) step(m mapping, required bool) step {
 	}
 	switch n := m.values["expect"]; {
 	case n != nil:
-		st.expect = d.expectation(n)
+		st.expect = d.expectation(n, "expect")
 		if st.expect != nil && len(st.path) > 0 {
 			d.tryControls(&st, n)
 		}
@@ -153,7 +275,7 @@ func (d *decoder) within(st *step, n *yaml.Node) time.Duration {
 	limit, err := time.ParseDuration(n.Value)
 	switch {
 	case err != nil || n.Kind != yaml.ScalarNode || !durationForm.MatchString(n.Value):
-		d.invalid(at(n), "within must be a duration, for example 5s, but this is %s", nodeKind(n))
+		d.invalid(at(n), "within must be a duration, for example 5s, but this is %s", d.kind(n))
 	case limit <= 0 || limit > maxWithin:
 		d.invalid(at(n), "within is %s; it must be more than 0 and at most %s", n.Value, maxWithin)
 	case !st.idempotent && (st.method == http.MethodPost || st.method == http.MethodPatch):
@@ -162,9 +284,9 @@ func (d *decoder) within(st *step, n *yaml.Node) time.Duration {
 	return limit
 }
 
-// expectation decodes what must be true of the answer.
-func (d *decoder) expectation(n *yaml.Node) *expr.Expr {
-	text, ok := d.text(n, "expect")
+// expectation decodes what must be true of the answer, the value of a key.
+func (d *decoder) expectation(n *yaml.Node, key string) *expr.Expr {
+	text, ok := d.text(n, key)
 	if !ok {
 		return nil
 	}

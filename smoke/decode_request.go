@@ -15,8 +15,11 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/molecule"
 )
 
-// auths are the values of auth.
-var auths = map[string]fleet.Auth{"admin": fleet.AuthAdmin, "none": fleet.AuthNone, "wrong": fleet.AuthWrong}
+// auths are the values of auth, and orgs those of org.
+var (
+	auths = map[string]fleet.Auth{"admin": fleet.AuthAdmin, "none": fleet.AuthNone, "wrong": fleet.AuthWrong}
+	orgs  = map[string]fleet.Org{"own": fleet.OrgOwn, "none": fleet.OrgNone, "wrong": fleet.OrgWrong}
+)
 
 // request decodes what a step sends.
 func (d *decoder) request(m mapping) step {
@@ -44,15 +47,24 @@ func (d *decoder) request(m mapping) step {
 		}
 		st.body, st.contentType = d.body(n)
 	}
-	if n := m.values["auth"]; n != nil {
-		name, ok := d.text(n, "auth")
-		auth, known := auths[name]
-		if ok && !known {
-			d.invalid(at(n), "auth is %q; it must be one of %s", name, strings.Join(sortedKeys(auths), ", "))
-		}
-		st.auth = auth
-	}
+	st.auth = oneOf(d, m, "auth", auths)
+	st.org = oneOf(d, m, "org", orgs)
 	return st
+}
+
+// oneOf decodes a key whose value is one of a few words; an absent one is the zero
+// value.
+func oneOf[T any](d *decoder, m mapping, key string, values map[string]T) (value T) {
+	n := m.values[key]
+	if n == nil {
+		return value
+	}
+	word, ok := d.text(n, key)
+	value, known := values[word]
+	if ok && !known {
+		d.invalid(at(n), "%s is %q; it must be one of %s", key, word, strings.Join(sortedKeys(values), ", "))
+	}
+	return value
 }
 
 // path decodes the path and query of a request.
@@ -107,7 +119,7 @@ func (d *decoder) template(n *yaml.Node, text string, e encoding) template {
 // or the connection needs them.
 var ownHeaders = map[string]string{
 	"authorization":                     "write auth: admin, none or wrong",
-	strings.ToLower(molecule.OrgHeader): "it is part of the tenant",
+	strings.ToLower(molecule.OrgHeader): "write org: own, none or wrong",
 	"host":                              "requests go to the tenant alone",
 	"content-length":                    "it follows from the body",
 	"connection":                        "it belongs to the connection",

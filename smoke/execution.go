@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -25,12 +26,13 @@ type outcome struct {
 	reason   reason
 	attempts int
 	flaky    bool
+	remark   string // what came before it passed, where it was asked again
 	elapsed  []time.Duration
 	started  time.Time
 	duration time.Duration
 	// Why it did not pass; all but detail and hint are clean.
-	expected, got, answer, reproduce string
-	detail, hint                     string
+	expected, got, answer, again string
+	detail, hint                 string
 }
 
 // fail records why the check did not pass. The first reason stays.
@@ -45,7 +47,10 @@ type execution struct {
 	*tenantRun
 	check  *check
 	values map[string]any
-	inside bool   // it has entered its session
+	inside bool // it has entered its session
+	// late outlives the run for a moment, in which answers are waited for that say
+	// what was created, and what was created is deleted.
+	late   context.Context
 	unsure string // a request that may have created something, but whose answer did not say what
 	outcome
 }
@@ -71,8 +76,12 @@ func (x *execution) pause(ctx context.Context, d time.Duration) error {
 
 // run runs the steps up to the first that fails, then the clean-ups.
 func (x *execution) run(ctx context.Context) {
-	x.values = map[string]any{"probe": newProbe(), "sha": string(x.options.SHA), "tenant": x.tenant.Name}
-	defer x.cleanUp(ctx)
+	x.values = x.tenantRun.values()
+	x.values["probe"] = newProbe()
+	var done context.CancelFunc
+	x.late, done = web.Outlive(ctx, web.AfterCancelTenant, web.AfterCancelTenant)
+	defer done()
+	defer x.cleanUp()
 	for i := range x.check.steps {
 		if x.step(ctx, &x.check.steps[i]); x.reason != none {
 			if len(x.check.steps) > 1 {
@@ -90,18 +99,25 @@ func (x *execution) step(ctx context.Context, st *step) {
 	for {
 		x.try(ctx, st)
 		left := st.within - time.Since(began)
-		if x.reason == none || x.reason == overLimit || x.reason == withoutCommit || left <= 0 || ctx.Err() != nil {
-			return
+		if x.reason.final() || left <= 0 || ctx.Err() != nil {
+			break
 		}
 		if x.pause(ctx, min(wait, left)) != nil {
 			x.reason, x.answer, x.detail = stopped, "stopped", "stopped while it waited; the last answer: "+x.detail
 			return
 		}
 		wait = min(2*wait, longestPoll)
-		// The next poll decides; what the last one found counts no more.
-		elapsed, flaky := x.elapsed, x.flaky
+		// The next poll decides; what the last one found counts no more, but that
+		// the tenant failed is said.
+		last := x.outcome
 		x.outcome = before
-		x.elapsed, x.flaky = elapsed, flaky
+		x.elapsed, x.flaky, x.remark = last.elapsed, last.flaky, last.remark
+		if last.reason == serverError || last.reason == unavailable {
+			x.flaked(last.detail)
+		}
+	}
+	if x.reason == serverError && ctx.Err() == nil {
+		x.askAgain(ctx, st, before)
 	}
 }
 
@@ -112,18 +128,26 @@ func (x *execution) try(ctx context.Context, st *step) {
 		x.notSent(st, err)
 		return
 	}
-	response, err := x.session.Do(ctx, request)
+	if ctx.Err() != nil {
+		x.fail(stopped, "stopped: "+web.Cause(ctx).Error())
+		x.answer = "stopped"
+		return
+	}
+	sending := ctx
+	if x.creates(st) {
+		sending = x.late
+	}
+	response, err := x.send(sending, request)
 	if err != nil {
 		x.noAnswer(st, request, err)
 		return
 	}
 	if response.Status >= 500 && len(st.save) > 0 {
-		x.unsure = st.line()
+		x.unsure = plain(request)
 	}
 	x.attempts = max(x.attempts, response.Attempts)
 	x.flaky = x.flaky || response.Attempts > 1
 	x.elapsed = append(x.elapsed, response.Elapsed)
-	x.credentials.note(request.Method, request.Path, request.Auth, response)
 	x.evaluating <- struct{}{}
 	defer func() { <-x.evaluating }()
 	x.evaluate(ctx, st, request, response)
@@ -159,20 +183,20 @@ func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
 		what = t.Cause
 		x.attempts = t.Attempts
 		if t.Sent && len(st.save) > 0 {
-			x.unsure = st.line()
+			x.unsure = plain(request)
 		}
 	}
 	x.fail(why, st.line()+": "+what)
 	x.expect(st)
 	x.got, x.answer, x.hint = "no answer", answer, hint
-	x.reproduce = x.cleaner().curl(x.tenant, request)
+	x.again = x.reproduce(st, request)
 }
 
 // evaluate tests the expectation on an answer and saves what the step saves. What
 // can be saved is saved also when the expectation is not met: the clean-up needs
 // to know what was created.
 func (x *execution) evaluate(ctx context.Context, st *step, request fleet.Request, response *fleet.Response) {
-	a := &answer{response: response, values: x.values}
+	a := x.seen(response, x.values)
 	e := expr.NewEvaluation(a).Within(ctx)
 	if st.expect != nil {
 		if clause, err := e.Unmet(st.expect); clause != nil {
@@ -228,7 +252,10 @@ func (x *execution) unmet(ctx context.Context, st *step, request fleet.Request, 
 		expected = "a value to save as " + u.save + " in " + expected
 	}
 	values := c.values(u.clause, a)
-	why, hint := reasonOfAnswer(st.auth, a.response), answerHint(st.auth, a.response)
+	why, hint := x.reasonOfAnswer(st, a.response), x.answerHint(st, a.response)
+	if why.waits() && st.org == fleet.OrgOwn {
+		hint = "" // it depends on other answers
+	}
 	detail := fmt.Sprintf("%s: expected %s, got %s", st.line(), expected, u.got(a, values))
 	x.answer = c.line(a.summary(), maxValueShown)
 	if limit := new(expr.LimitError); errors.As(u.err, &limit) {
@@ -239,13 +266,16 @@ func (x *execution) unmet(ctx context.Context, st *step, request fleet.Request, 
 		detail = fmt.Sprintf("%s answered %d, but %s could not be evaluated: %v", st.line(), a.response.Status, u.clause, u.err)
 	} else if errors.Is(u.err, errWithoutCommit) {
 		why, hint, x.answer = withoutCommit, withoutCommitHint, "could not be evaluated"
+	} else if large := new(tooLargeError); errors.As(u.err, &large) {
+		why, hint, x.answer = tooLarge, tooLargeHint, large.Error()
+		detail = fmt.Sprintf("%s: %v, so that %s could not be evaluated", st.line(), large, expected)
 	}
 	x.fail(why, detail)
 	x.hint = hint
 	x.attempts = a.response.Attempts
 	x.expected = c.line(expected, maxText)
 	x.got = c.got(a, values)
-	x.reproduce = c.curl(x.tenant, request)
+	x.again = x.reproduce(st, request)
 }
 
 // got says in a few words what came in place of what was expected.
@@ -263,16 +293,24 @@ func (u unmet) got(a *answer, values []string) string {
 	}
 }
 
+// creates reports whether a step may make something that finally deletes. Its
+// answer is waited for also when the run ends meanwhile: without it nobody knows
+// what to delete.
+func (x *execution) creates(st *step) bool {
+	return len(x.check.finally) > 0 && len(st.save) > 0 && st.method != http.MethodGet && st.method != http.MethodHead
+}
+
+// plain names a request by its real path.
+func plain(r fleet.Request) string {
+	path, _, _ := strings.Cut(r.Path, "?")
+	return r.Method + " " + path
+}
+
 // cleanUp runs the steps of finally, all of them, whatever happened before, and
 // for a moment also when the run was stopped.
-func (x *execution) cleanUp(ctx context.Context) {
-	if len(x.check.finally) == 0 {
-		return
-	}
-	ctx, cancel := web.Outlive(ctx, web.AfterCancelTenant, web.AfterCancelTenant)
-	defer cancel()
+func (x *execution) cleanUp() {
 	for i := range x.check.finally {
-		x.cleanUpStep(ctx, &x.check.finally[i])
+		x.cleanUpStep(x.late, &x.check.finally[i])
 	}
 }
 
@@ -282,24 +320,23 @@ func (x *execution) cleanUpStep(ctx context.Context, st *step) {
 	request, err := st.request(x.values)
 	if err != nil {
 		if x.unsure != "" {
-			x.leftBehind(x.unsure + " may have been carried out, but no answer shows what it created")
+			x.leftBehind(fmt.Sprintf("%s may have been carried out, but no answer shows what it created (probe %s)", x.unsure, x.values["probe"]))
 			x.unsure = ""
 		}
 		return
 	}
 	if st.expect != nil && x.reason == none {
 		if x.try(ctx, st); x.reason != none {
-			x.detail = "finally: " + x.detail
+			x.detail = strings.Replace("finally: "+x.detail, st.line(), plain(request), 1)
 		}
 		return
 	}
-	response, err := x.session.Do(ctx, request)
+	response, err := x.send(ctx, request)
 	switch {
 	case err != nil:
 		x.leftBehind(err.Error())
 	case response.Status < 200 || response.Status > 299:
-		path, _, _ := strings.Cut(request.Path, "?")
-		x.leftBehind(fmt.Sprintf("%s %s answered %d", request.Method, path, response.Status))
+		x.leftBehind(fmt.Sprintf("%s answered %d", plain(request), response.Status))
 	}
 }
 

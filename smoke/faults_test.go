@@ -1,6 +1,9 @@
 package smoke_test
 
 import (
+	"fmt"
+	"net/http"
+	pathpkg "path"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +19,8 @@ import (
 const (
 	every    = "every check"
 	guarded  = "every check but health"
+	hidden   = "every check behind the org guard"
+	created  = "every check that creates a workspace"
 	admitted = "every check that our token lets in"
 	bearless = "every check without bearer"
 	wrong    = "every check with a wrong bearer"
@@ -29,10 +34,14 @@ func broken(group, check string) bool {
 		return true
 	case guarded:
 		return check != "health"
+	case hidden:
+		return check != "health" && !strings.Contains(check, "org id")
+	case created:
+		return check == trip || check == bearers
 	case admitted:
-		return check != "health" && !strings.Contains(check, "bearer")
+		return check == bearers || check != "health" && !strings.Contains(check, "bearer") && !strings.Contains(check, "org id")
 	case bearless:
-		return strings.Contains(check, "without bearer")
+		return check == bearers || strings.Contains(check, "without bearer")
 	case wrong:
 		return strings.Contains(check, "wrong bearer")
 	default:
@@ -46,6 +55,7 @@ type effect struct {
 	params sim.Params
 	result report.Result // of the broken checks
 	breaks string        // a group, or one check
+	errors string        // the group of those that are errors in place of result
 	hint   string        // a part of the hint of each of them
 	got    string        // a part of what they got
 	left   bool          // something is left behind, and the check says so
@@ -62,14 +72,14 @@ var effects = []effect{
 	{fault: sim.Flapping, params: sim.Params{Count: 1000}, result: report.Errored, breaks: guarded, hint: "a proxy in front of the tenant", got: "status 503"},
 	{fault: sim.RateLimit, result: report.Errored, breaks: guarded, hint: "limits requests", got: "status 429"},
 	{fault: sim.BadGateway, result: report.Errored, breaks: every, hint: "a proxy in front of the tenant", got: "status 502, text/html"},
-	{fault: sim.Outage, result: report.Errored, breaks: guarded, hint: "Postgres", got: "platform_unavailable"},
+	{fault: sim.Outage, result: report.Errored, breaks: hidden, hint: "Postgres", got: "platform_unavailable"},
 	{fault: sim.ServerError, result: report.Failed, breaks: admitted, hint: "the service failed", got: "status 500"},
 
 	{fault: sim.FailOpen, result: report.Failed, breaks: bearless, hint: "without a valid token was accepted"},
 	{fault: sim.WrongBearer, result: report.Failed, breaks: wrong, hint: "without a valid token was accepted"},
 	{fault: sim.TokenRefused, result: report.Errored, breaks: admitted, hint: "check this tenant's token", got: "status 401"},
 	{fault: sim.RouteRefused, result: report.Failed, breaks: "events", hint: "the token is right", got: "status 401"},
-	{fault: sim.OrgRefused, result: report.Errored, breaks: guarded, hint: "check this tenant's org id", got: "status 404, without a content type, empty body"},
+	{fault: sim.OrgRefused, result: report.Errored, breaks: hidden, hint: "check this tenant's org id", got: "status 404, without a content type, empty body"},
 
 	{fault: sim.Stale, breaks: no},
 	{fault: sim.MidRunRoll, breaks: no},
@@ -79,7 +89,7 @@ var effects = []effect{
 
 	{fault: sim.HTMLEcho, result: report.Failed, breaks: every, hint: "a web page came", got: "text/html"},
 	{fault: sim.HTMLEchoAll, result: report.Failed, breaks: every, hint: "a web page came", got: "text/html"},
-	{fault: sim.HugeBody, result: report.Failed, breaks: guarded, got: "longer than 1048576 bytes"},
+	{fault: sim.HugeBody, result: report.Failed, breaks: guarded, errors: admitted, got: "answered more than 65,536 bytes"},
 	{fault: sim.HugeHeader, result: report.Errored, breaks: guarded, got: "no answer"},
 	{fault: sim.WrongLength, result: report.Errored, breaks: guarded, got: "no answer"},
 	{fault: sim.WrongType, result: report.Failed, breaks: admitted, hint: "a web page came", got: "text/html"},
@@ -107,13 +117,16 @@ var effects = []effect{
 	{fault: sim.SearchLags, params: sim.Params{Delay: 50 * time.Millisecond}, breaks: no},
 	{fault: sim.DeleteFails, breaks: no, left: true},
 	{fault: sim.DeleteLost, breaks: no, left: true},
-	{fault: sim.WorkspaceFails, result: report.Failed, breaks: trip, got: "status 500"},
-	{fault: sim.WorkspaceWithoutID, result: report.Failed, breaks: trip, got: "json.id = null"},
+	{fault: sim.WorkspaceFails, result: report.Failed, breaks: created, got: "status 500"},
+	{fault: sim.WorkspaceWithoutID, result: report.Failed, breaks: created, got: "json.id = null"},
 	{fault: sim.WorkspaceDeleteFails, breaks: no, left: true},
 	{fault: sim.WorkspaceDeleteLost, breaks: no, left: true},
 }
 
-const trip = "memory round-trip"
+const (
+	trip    = "memory round-trip"
+	bearers = "memories without and with a wrong bearer" // of workspace-server alone
+)
 
 // elsewhere are the faults of routes that a suite does not use, and of promises
 // that are documented for the routes of the other suite alone.
@@ -166,6 +179,8 @@ func testEffect(t *testing.T, name string, e effect) {
 	switch e.fault {
 	case sim.Hang:
 		patience.RequestTimeout = 100 * time.Millisecond
+	case sim.HugeBody:
+		patience.MaxBody = 64 << 10
 	case sim.SlowDrip: // health must answer in time
 		patience.RequestTimeout = time.Second
 	}
@@ -183,7 +198,11 @@ func testEffect(t *testing.T, name string, e effect) {
 			}
 			continue
 		}
-		if c.Result != e.result || !strings.Contains(c.Hint, e.hint) || !strings.Contains(c.Got, e.got) {
+		want := e.result
+		if e.errors != "" && broken(e.errors, c.Name) {
+			want = report.Errored
+		}
+		if c.Result != want || !strings.Contains(c.Hint, e.hint) || !strings.Contains(c.Got, e.got) {
 			t.Errorf("%s: %+v", c.Name, c)
 		}
 		checkText(t, c, token)
@@ -193,13 +212,19 @@ func testEffect(t *testing.T, name string, e effect) {
 	}
 }
 
+// several reports whether the command that shows a failure again runs all checks:
+// that of a later step does.
+func several(c report.CheckResult) bool {
+	return (c.Name == trip || c.Name == bearers) && strings.HasPrefix(c.Reproduce, `CANARY_ADMIN_TOKENS="$TOKEN" canary-verify smoke --checks `)
+}
+
 // checkText demands what every failure text needs.
 func checkText(t *testing.T, c report.CheckResult, token secret.Value) {
 	t.Helper()
-	if c.Detail == "" || c.Answer == "" || c.Expected == "" || c.Got == "" || c.Attempts < 1 || !strings.HasPrefix(c.Reproduce, "curl ") {
+	if c.Detail == "" || c.Answer == "" || c.Expected == "" || c.Got == "" || c.Attempts < 1 || !strings.HasPrefix(c.Reproduce, "curl ") && !several(c) {
 		t.Errorf("%s: incomplete: %+v", c.Name, c)
 	}
-	if strings.Contains(c.Name, "bearer") == strings.Contains(c.Reproduce, "$TOKEN") && c.Name != "health" {
+	if strings.Contains(c.Name, "bearer") == strings.Contains(c.Reproduce, "$TOKEN") && c.Name != "health" && c.Name != bearers {
 		t.Errorf("%s: %s", c.Name, c.Reproduce)
 	}
 	for _, text := range []string{c.Detail, c.Answer, c.Expected, c.Got, c.Hint, c.Reproduce} {
@@ -215,42 +240,82 @@ func checkText(t *testing.T, c report.CheckResult, token secret.Value) {
 	}
 }
 
-// mutations break one promise of a tenant each.
-var mutations = []struct {
+// A mutation breaks one promise of a tenant: by a fault, or by a change to requests
+// before the tenant sees them.
+type mutation struct {
 	fault  sim.Fault
 	route  string
+	change func(*http.Request)
 	breaks string
 	suites []string // both when nil
-}{
-	{sim.HealthFails, "", "health", nil},
-	{sim.LivenessEmpty, "", "liveness", nil},
-	{sim.ServerError, "GET /admin/liveness", "liveness", nil},
-	{sim.WorkspacesNotArray, "", "workspaces", nil},
-	{sim.EventsNotArray, "", "events", nil},
-	{sim.RouteRefused, "GET /events", "events", nil},
-	{sim.MemoryLost, "", trip, nil},
-	{sim.SearchFindsOther, "", trip, nil},
-	{sim.SearchFindsAll, "", trip, []string{"workspace-server"}},
-	{sim.FailOpen, "GET /admin/liveness", "liveness without bearer", nil},
-	{sim.FailOpen, "GET /workspaces", "workspaces without bearer", nil},
-	{sim.FailOpen, "GET /events", "events without bearer", nil},
-	{sim.WrongBearer, "GET /admin/liveness", "liveness with a wrong bearer", nil},
-	{sim.WrongBearer, "GET /workspaces", "workspaces with a wrong bearer", nil},
-	{sim.WrongBearer, "GET /events", "events with a wrong bearer", nil},
-	{sim.WorkspaceFails, "", trip, []string{"workspace-server"}},
 }
 
+// lets makes a tenant let requests in that it should refuse.
+func lets(method, path string, in func(r *http.Request) bool, header, value string) func(*http.Request) {
+	return func(r *http.Request) {
+		if matched, _ := pathpkg.Match(path, r.URL.Path); matched && r.Method == method && in(r) {
+			r.Header.Set(header, value)
+		}
+	}
+}
+
+func noBearer(r *http.Request) bool { return r.Header.Get("Authorization") == "" }
+func wrongBearer(r *http.Request) bool {
+	return !noBearer(r) && r.Header.Get("Authorization") != "Bearer our-token"
+}
+func noOrg(r *http.Request) bool    { return r.Header.Get(orgHeader) == "" }
+func wrongOrg(r *http.Request) bool { return !noOrg(r) && r.Header.Get(orgHeader) != "our-org" }
+
+var mutations = []mutation{
+	{fault: sim.HealthFails, breaks: "health"},
+	{fault: sim.LivenessEmpty, breaks: "liveness"},
+	{fault: sim.ServerError, route: "GET /admin/liveness", breaks: "liveness"},
+	{fault: sim.WorkspacesNotArray, breaks: "workspaces"},
+	{fault: sim.EventsNotArray, breaks: "events"},
+	{fault: sim.RouteRefused, route: "GET /events", breaks: "events"},
+	{fault: sim.MemoryLost, breaks: trip},
+	{fault: sim.SearchFindsOther, breaks: trip},
+	{fault: sim.SearchFindsAll, breaks: trip, suites: workspaceServer},
+	{fault: sim.FailOpen, route: "GET /admin/liveness", breaks: "liveness without bearer"},
+	{fault: sim.FailOpen, route: "GET /events", breaks: "events without bearer"},
+	{fault: sim.WrongBearer, route: "GET /admin/liveness", breaks: "liveness with a wrong bearer"},
+	{fault: sim.WrongBearer, route: "GET /events", breaks: "events with a wrong bearer"},
+	{change: lets("GET", "/workspaces", noBearer, "Authorization", "Bearer our-token"), breaks: "workspaces without bearer"},
+	{change: lets("GET", "/workspaces", wrongBearer, "Authorization", "Bearer our-token"), breaks: "workspaces with a wrong bearer"},
+	{change: lets("GET", "/workspaces/*/memories", noBearer, "Authorization", "Bearer our-token"), breaks: bearers, suites: workspaceServer},
+	{change: lets("GET", "/workspaces/*/memories", wrongBearer, "Authorization", "Bearer our-token"), breaks: bearers, suites: workspaceServer},
+	{change: lets("GET", "/workspaces", noOrg, orgHeader, "our-org"), breaks: "workspaces without an org id"},
+	{change: lets("GET", "/workspaces", wrongOrg, orgHeader, "our-org"), breaks: "workspaces with a wrong org id"},
+}
+
+var workspaceServer = []string{"workspace-server"}
+
+// TestEachCheckGuardsItsOwnPromise demands that each mutation turns its check red,
+// and no other, and that each check has one.
 func TestEachCheckGuardsItsOwnPromise(t *testing.T) {
 	for _, name := range smoke.BuiltinNames() {
 		proven := map[string]bool{}
-		for _, m := range mutations {
+		for i, m := range mutations {
 			if m.suites != nil && !slices.Contains(m.suites, name) {
 				continue
 			}
 			proven[m.breaks] = true
-			t.Run(name+"/"+string(m.fault)+" "+m.route, func(t *testing.T) {
+			t.Run(fmt.Sprint(name, " ", i, " ", m.breaks), func(t *testing.T) {
 				t.Parallel()
-				testEffect(t, name, effect{fault: m.fault, params: sim.Params{Route: m.route}, result: report.Failed, breaks: m.breaks})
+				tn := tenant(t, sim.TenantConfig{Token: "our-token", OrgID: "our-org", Intercept: func(_ http.ResponseWriter, r *http.Request) bool {
+					if m.change != nil {
+						m.change(r)
+					}
+					return false
+				}})
+				if m.fault != "" {
+					tn.BreakWith(m.fault, sim.Params{Route: m.route})
+				}
+				for _, c := range impatient(t, name, "100ms").Run(t.Context(), sessionsOf(t, quick, tn), smoke.RunOptions{SHA: candidate})[0].Checks {
+					if red := c.Name == m.breaks; red != (c.Result == report.Failed) || !red && c.Result != report.Passed {
+						t.Errorf("%s: %+v", c.Name, c)
+					}
+				}
 			})
 		}
 		for _, check := range builtin(t, name).CheckNames() {

@@ -30,7 +30,8 @@ type FileError struct {
 	Column  int // from 1, in characters
 	Message string
 	// Source is the line, sanitised and cut to what surrounds the error; empty
-	// when the file has no such line.
+	// when the file has no such line, or is not a suite: it may be anything then,
+	// with secrets in it.
 	Source string
 	caret  int // characters of Source before the error
 }
@@ -55,10 +56,11 @@ func at(n *yaml.Node) position { return position{n.Line, n.Column} }
 
 // A suiteFile is a suite file as text, and what is wrong with it.
 type suiteFile struct {
-	name  string
-	lines [][]rune
-	errs  []*FileError
-	more  int // errors beyond maxErrors
+	name   string
+	quotes bool // it is a suite, so that its lines may be shown
+	lines  [][]rune
+	errs   []*FileError
+	more   int // errors beyond maxErrors
 }
 
 func newSuiteFile(name string, text []byte) *suiteFile {
@@ -84,7 +86,7 @@ func (f *suiteFile) errorAt(p position, message string) *FileError {
 		File: f.name, Line: max(p.line, 1), Column: max(p.column, 1),
 		Message: untrusted.Line(message, 2000),
 	}
-	if e.Line <= len(f.lines) {
+	if f.quotes && e.Line <= len(f.lines) {
 		e.Source, e.caret = around(f.lines[e.Line-1], e.Column-1)
 	}
 	return e

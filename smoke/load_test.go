@@ -88,7 +88,7 @@ func TestBounds(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ text, says string }{
 		"bytes":  {"checks:\n" + check(1) + strings.Repeat("#", maxSuite), "at most 262144"},
-		"checks": {"checks:\n" + many.String(), "at most 500"},
+		"checks": {"checks:\n" + many.String(), "at most 1000"},
 		"steps":  {"checks:\n  - {name: a, steps: [" + strings.Repeat("{get: /x, expect: 'json[0] == 1'}, ", maxSteps+1) + "]}", "at most 50"},
 		"errors": {"checks:\n" + strings.ReplaceAll(many.String()[:strings.Index(many.String(), "  - {name: n200,")], "is_array", "is_list"), "150 more errors"},
 	} {
@@ -137,6 +137,34 @@ func BenchmarkLoad(b *testing.B) {
 	for b.Loop() {
 		if _, err := Load("canary", text); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestErrorsQuoteNoForeignFile has files that a path may lead to by mistake, or by
+// somebody's intent.
+func TestErrorsQuoteNoForeignFile(t *testing.T) {
+	for name, text := range map[string]string{
+		".git/config":      "[remote \"origin\"]\n\turl = https://user:s3cr3t-token@git.example/x\n",
+		".env":             "TOKEN=s3cr3t-token\n",
+		".netrc":           "machine git.example login user password s3cr3t-token\n",
+		"credentials":      "aws: {key: s3cr3t-token}\nother: s3cr3t-token\n",
+		"a number":         "53741234\n",
+		"a list":           "- s3cr3t-token\n",
+		"an anchor":        "a: *s3cr3t-token\n",
+		"key":              "s3cr3t-token: 1\n",
+		"broken":           "a: [s3cr3t-token\nb: \"\\s3cr3t-token\"",
+		"broken escape":    "\"\\s3cr3t-token\"",
+		"directive":        "%s3cr3t-token\n---\na: b\n",
+		"tag":              "a: !s3cr3t!token b\n",
+		"two documents":    "s3cr3t-token\n---\ns3cr3t-token\n",
+		"merge":            "<<: s3cr3t-token\n",
+		"a private key":    "-----BEGIN PRIVATE KEY-----\ns3cr3t-token\n-----END PRIVATE KEY-----\n",
+		"checks elsewhere": "a: {checks: s3cr3t-token}\n",
+	} {
+		s, err := Load("suite.yml", []byte(text))
+		if s != nil || err == nil || strings.Contains(err.Error(), "s3cr3t") || strings.Contains(err.Error(), "5374") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

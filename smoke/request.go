@@ -3,6 +3,7 @@ package smoke
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
@@ -20,9 +21,15 @@ func (st *step) line() string {
 	return st.method + " " + b.String()
 }
 
+// usesSHA reports whether the step sends the candidate's commit or expects it.
+func (st step) usesSHA() bool {
+	return st.path.uses("sha") || st.body.uses("sha") || st.expect != nil && st.expect.Mentions("sha") ||
+		slices.ContainsFunc(st.header, func(h headerField) bool { return h.value.uses("sha") })
+}
+
 // request builds what the session sends.
 func (st *step) request(values map[string]any) (fleet.Request, error) {
-	r := fleet.Request{Method: st.method, Auth: st.auth, Idempotent: st.idempotent, Header: http.Header{}}
+	r := fleet.Request{Method: st.method, Auth: st.auth, Org: st.org, Idempotent: st.idempotent, Header: http.Header{}}
 	var err error
 	if r.Path, err = st.path.expand(values); err != nil {
 		return r, err

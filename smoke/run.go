@@ -1,6 +1,7 @@
 package smoke
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -14,17 +15,23 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// soakPause is how long a tenant rests between two rounds: a soak shows that it
-// keeps working, not how much load it can take.
-const soakPause = time.Second
+// DefaultSoakInterval is how long a tenant rests between two rounds of a soak, which
+// is to show that it keeps working, not how much load it can take.
+const DefaultSoakInterval = 5 * time.Second
 
 // RunOptions says how a suite is run.
 type RunOptions struct {
 	SHA  report.Commit // the candidate, for ${sha}; may be empty
 	Soak time.Duration // repeat the checks for this long; 0: one round
+	// SoakInterval is the pause between two rounds; 0: [DefaultSoakInterval].
+	SoakInterval time.Duration
 	// Checked, when set, is called as each check ends (in its last round under
 	// Soak), with the index of its session, one call at a time.
 	Checked func(tenant int, c report.CheckResult)
+	// Warn, when set, is called with a sentence about a tenant that is no result of
+	// a check: what was removed of an earlier run that was killed, say. Calls come
+	// one at a time, those of Checked included.
+	Warn func(tenant int, text string)
 }
 
 // Run runs the suite on all tenants at once, limited by the fleet's slots, and
@@ -54,6 +61,7 @@ func (s *Suite) Run(ctx context.Context, sessions []*fleet.Session, o RunOptions
 		tenants.Go(func() {
 			err := parallel.Guard(func() error {
 				results[i].Checks = t.run(ctx)
+				results[i].Refused = t.evidence.refusals()
 				return nil
 			})
 			if err != nil {
@@ -77,27 +85,47 @@ type runner struct {
 
 // checked passes a result on as it is known.
 func (r *runner) checked(tenant int, c report.CheckResult) {
-	if r.options.Checked == nil {
-		return
+	if r.options.Checked != nil {
+		r.tell(func() { r.options.Checked(tenant, c) })
 	}
+}
+
+// tell calls the caller, who is called once at a time. A panic there must not end
+// the process before the report is out.
+func (r *runner) tell(call func()) {
 	r.reporting.Lock()
 	defer r.reporting.Unlock()
-	// A panic of the caller's must not end the process before the report is out;
-	// what it was given is in the results as well.
 	_ = parallel.Guard(func() error {
-		r.options.Checked(tenant, c)
+		call()
 		return nil
 	})
+}
+
+// warn passes a sentence about the tenant on.
+func (t *tenantRun) warn(text string) {
+	if t.options.Warn != nil {
+		t.tell(func() { t.options.Warn(t.index, t.cleaner().line(text, maxText)) })
+	}
 }
 
 // A tenantRun is the run of a suite on one tenant.
 type tenantRun struct {
 	*runner
-	index       int
-	tenant      fleet.Tenant
-	session     *fleet.Session
-	credentials credentialLog
-	states      []checkState
+	index    int
+	tenant   fleet.Tenant
+	session  *fleet.Session
+	evidence evidence
+	states   []checkState
+}
+
+// values are the values of the placeholders that do not change.
+func (t *tenantRun) values() map[string]any {
+	return map[string]any{"sha": string(t.options.SHA), "tenant": t.tenant.Name}
+}
+
+// seen is a response as an expression sees it.
+func (t *tenantRun) seen(response *fleet.Response, values map[string]any) *answer {
+	return &answer{response: response, values: values, redact: t.session.Redactor()}
 }
 
 func (t *tenantRun) cleaner() cleaner { return cleaner{t.session.Redactor()} }
@@ -107,28 +135,46 @@ type checkState struct {
 	latency  samples
 	rounds   int
 	flaky    bool
+	remark   string // of the first round that was flaky
 	reported bool
 }
 
 // add keeps what one round showed.
 func (s *checkState) add(o outcome) {
 	s.rounds++
-	s.flaky = s.flaky || o.flaky
+	s.flaky, s.remark = s.flaky || o.flaky, cmp.Or(s.remark, o.remark)
 	for _, d := range o.elapsed {
 		s.latency.add(d)
 	}
 }
 
-// run runs rounds until the soak is over. The caller has entered.
+// run runs the sweep and, beside it, rounds until the soak is over. The caller has
+// entered.
 func (t *tenantRun) run(ctx context.Context) []report.CheckResult {
+	var sweeping sync.WaitGroup
+	defer sweeping.Wait()
+	if t.suite.sweep != nil && t.session.Enter(ctx) == nil {
+		sweeping.Go(func() {
+			defer t.session.Leave()
+			_ = parallel.Guard(func() error { // a panic there is no result of a check
+				t.sweep(ctx)
+				return nil
+			})
+		})
+	}
+	return t.rounds(ctx)
+}
+
+// rounds runs rounds until the soak is over.
+func (t *tenantRun) rounds(ctx context.Context) []report.CheckResult {
 	began := time.Now()
 	for {
 		last := time.Since(began) >= t.options.Soak
 		outcomes := t.round(ctx, last)
-		if last || slices.ContainsFunc(outcomes, func(o outcome) bool { return o.reason != none }) {
+		if last || slices.ContainsFunc(outcomes, func(o outcome) bool { return o.reason.ended() }) {
 			return t.results(outcomes)
 		}
-		err := web.Pause(ctx, min(soakPause, t.options.Soak-time.Since(began)))
+		err := web.Pause(ctx, min(cmp.Or(t.options.SoakInterval, DefaultSoakInterval), t.options.Soak-time.Since(began)))
 		if err == nil {
 			err = t.session.Enter(ctx)
 		}
@@ -164,6 +210,10 @@ func (t *tenantRun) round(ctx context.Context, last bool) []outcome {
 
 // check runs one check, which has entered.
 func (t *tenantRun) check(ctx context.Context, c *check) outcome {
+	if c.asksOrg && !t.session.HasOrg() {
+		t.session.Leave()
+		return outcome{reason: skipped, detail: withoutOrg}
+	}
 	x := &execution{tenantRun: t, check: c, inside: true}
 	began := time.Now()
 	err := parallel.Guard(func() error {
@@ -201,17 +251,18 @@ func (t *tenantRun) report(i int, c report.CheckResult) {
 func (t *tenantRun) result(i int, o outcome) report.CheckResult {
 	state := &t.states[i]
 	c := report.CheckResult{
-		Name: t.suite.checks[i].name, Result: t.credentials.result(o.reason), Attempts: o.attempts,
+		Name: t.suite.checks[i].name, Result: t.evidence.result(o.reason), Attempts: o.attempts,
 		Started: o.started, Duration: report.Millis(o.duration), Rounds: state.rounds, Latency: state.latency.latency(),
-		Expected: o.expected, Got: o.got, Answer: o.answer, Reproduce: o.reproduce,
+		Expected: o.expected, Got: o.got, Answer: o.answer, Reproduce: o.again,
 	}
 	switch {
-	case o.reason.waits():
-		o.hint = t.credentials.hint(o.reason, t.tenant.OrgID != "")
+	// What let a foreign org in has its hint, unless our token is the reason.
+	case o.reason.waits() && (o.hint == "" || c.Result != report.Failed):
+		o.hint = t.evidence.hint(o.reason, t.suite.product, t.session.HasOrg())
 	case c.Result == report.Passed && state.flaky:
 		c.Flaky = true
 		if o.detail == "" {
-			o.detail = "it passed only after a retry"
+			o.detail = cmp.Or(state.remark, "it passed only after a retry")
 		}
 	}
 	clean := t.cleaner()
@@ -223,6 +274,9 @@ func (t *tenantRun) result(i int, o outcome) report.CheckResult {
 func (t *tenantRun) all(o outcome) []outcome {
 	return slices.Repeat([]outcome{o}, len(t.suite.checks))
 }
+
+// withoutOrg is why a check of the org guard is skipped.
+const withoutOrg = "there is no org id for this tenant, so that nothing can be learned of its org guard; configure its org id"
 
 // endedBy is the outcome of a check that had not ended when the run did.
 func endedBy(err error) outcome {

@@ -30,6 +30,21 @@ var schemaOfKeys = object{
 		"description": "Make it an error when an expectation also passes on an answer of a dead tenant; otherwise it is a warning.",
 		"type":        "boolean",
 	},
+	"confirm": object{"$ref": "#/$defs/confirm"},
+	"down": object{
+		"description": "What is true of the answer while the tenant's dependencies are down.",
+		"type":        "string", "minLength": 1, "maxLength": expr.MaxLength,
+	},
+	"sweep": object{"$ref": "#/$defs/sweep"},
+	"list":  object{"description": "Path of a JSON array, below the tenant's URL.", "type": "string", "pattern": "^/"},
+	"where": object{
+		"description": "Which elements of the array checks of this suite made: an expression with .field startsWith \"…\" about an element.",
+		"type":        "string", "minLength": 1, "maxLength": expr.MaxLength,
+	},
+	"age": object{
+		"description": "When an element was made, as an expression about it: a time as in RFC 3339, or seconds since 1970.",
+		"type":        "string", "minLength": 1, "maxLength": expr.MaxLength,
+	},
 	"name": object{
 		"description": "What reports call the check; unique in the suite.",
 		"type":        "string", "minLength": 1, "maxLength": maxName,
@@ -53,6 +68,10 @@ var schemaOfKeys = object{
 	"auth": object{
 		"description": "The bearer token to send: the tenant's own (the default), none, or one that the tenant can't know.",
 		"enum":        toAny(sortedKeys(auths)),
+	},
+	"org": object{
+		"description": "The org id to send: the tenant's own (the default), none, or one that the tenant can't know. Without an org id of the tenant's own, the check is skipped.",
+		"enum":        toAny(sortedKeys(orgs)),
 	},
 	"idempotent": object{
 		"description": "Sending this request twice does no harm, so that it may be retried.",
@@ -87,6 +106,10 @@ func schemaObject(keys []string) object {
 	properties := object{}
 	for _, key := range keys {
 		properties[key] = schemaOfKeys[key]
+		if key == "delete" && slices.Contains(keys, "list") {
+			properties[key] = object{"description": "Path that deletes an element; ${field} is a field of it.", "type": "string", "pattern": "^/"}
+			continue
+		}
 		if slices.Contains(methodKeys, key) {
 			properties[key] = object{
 				"description": "Send a " + strings.ToUpper(key) + " request to this path below the tenant's URL.",
@@ -124,7 +147,15 @@ func wantSchema(t *testing.T) []byte {
 				"then":     object{"propertyNames": object{"enum": toAny(checkKeys)}},
 				"else":     with(object{"required": []any{"expect"}}, request),
 			}),
-			"step":      with(schemaObject(stepKeys), with(object{"required": []any{"expect"}}, request)),
+			"step": with(schemaObject(stepKeys), with(object{"required": []any{"expect"}}, request)),
+			"confirm": with(schemaObject(confirmKeys), object{
+				"description": "The request that tells whether a tenant's own dependencies are up: asked beside a request that was answered with a 5xx. While they are down, its 5xx answers are errors and not failures.",
+				"required":    []any{"get", "down"},
+			}),
+			"sweep": with(schemaObject(sweepKeys), object{
+				"description": "What checks of an earlier run, which was killed, may have left: at most 50 that are older than an hour are deleted beside the checks.",
+				"required":    toAny(sweepKeys),
+			}),
 			"finally":   with(schemaObject(finallyKeys), request),
 			"oneMethod": object{"oneOf": methods},
 		},
@@ -140,7 +171,7 @@ func wantSchema(t *testing.T) []byte {
 }
 
 func TestSchemaIsTheDecoders(t *testing.T) {
-	used := slices.Concat(suiteKeys, checkKeys, stepKeys, finallyKeys)
+	used := slices.Concat(suiteKeys, confirmKeys, sweepKeys, checkKeys, stepKeys, finallyKeys)
 	for key := range schemaOfKeys {
 		if !slices.Contains(used, key) {
 			t.Errorf("the schema has a key that the decoder does not know: %s", key)
@@ -234,36 +265,44 @@ func TestSchemaAndDecoderAgreeOnShape(t *testing.T) {
 	const one = "name: a, get: /x, expect: 'status == 200 && is_array(json)'"
 	const step = "get: /x, expect: 'status == 200 && is_array(json)'"
 	for text, valid := range map[string]bool{
-		"checks: [{" + one + "}]":                                         true,
-		"{strict: true, checks: [{" + one + "}]}":                         true,
-		"checks: [{name: a, steps: [{" + step + "}]}]":                    true,
-		"checks: [{" + one + ", finally: [{delete: /x}]}]":                true,
-		"checks: [{" + one + ", save: {id: status}, within: 5s}]":         true,
-		"checks: [{name: a, post: /x, body: [1], expect: 'json.a == 1'}]": true,
-		"checks: []":                           false,
-		"{}":                                   false,
-		"[]":                                   false,
-		"{strict: 1, checks: [{" + one + "}]}": false,
-		"{extra: 1, checks: [{" + one + "}]}":  false,
-		"checks: [{" + one + ", extra: 1}]":    false,
-		"checks: [{" + one + ", post: /y}]":    false,
-		"checks: [{" + one + ", steps: [{" + step + "}]}]":                       false,
-		"checks: [{name: a, expect: 'status == 200'}]":                           false,
-		"checks: [{name: a, get: /x}]":                                           false,
-		"checks: [{" + step + "}]":                                               false,
-		"checks: [{name: '', " + step + "}]":                                     false,
-		"checks: [{name: a, steps: []}]":                                         false,
-		"checks: [{name: a, steps: [{get: /x}]}]":                                false,
-		"checks: [{name: a, steps: [{name: b, " + step + "}]}]":                  false,
-		"checks: [{" + one + ", finally: []}]":                                   false,
-		"checks: [{" + one + ", finally: [{delete: /x, within: 5s}]}]":           false,
-		"checks: [{" + one + ", auth: other}]":                                   false,
-		"checks: [{" + one + ", within: 5}]":                                     false,
-		"checks: [{" + one + ", save: {}}]":                                      false,
-		"checks: [{" + one + ", save: {1a: status}}]":                            false,
-		"checks: [{" + one + ", headers: {a: 1}}]":                               false,
-		"checks: [{name: a, post: /x, body: 1, expect: 'json.a == 1'}]":          false,
-		"checks: [{name: a, get: x, expect: 'status == 200 && is_array(json)'}]": false,
+		"checks: [{" + one + "}]":                                                                                       true,
+		"{strict: true, checks: [{" + one + "}]}":                                                                       true,
+		"checks: [{name: a, steps: [{" + step + "}]}]":                                                                  true,
+		"checks: [{" + one + ", finally: [{delete: /x}]}]":                                                              true,
+		"checks: [{" + one + ", save: {id: status}, within: 5s}]":                                                       true,
+		"checks: [{name: a, post: /x, body: [1], expect: 'json.a == 1'}]":                                               true,
+		"{confirm: {get: /x, down: 'json.a == 1'}, checks: [{" + one + "}]}":                                            true,
+		"{confirm: {get: /x, auth: none, down: 'json.a == 1'}, checks: [{" + one + "}]}":                                true,
+		"{confirm: {get: /x}, checks: [{" + one + "}]}":                                                                 false,
+		"{confirm: {down: 'json.a == 1'}, checks: [{" + one + "}]}":                                                     false,
+		"{confirm: {post: /x, down: 'json.a == 1'}, checks: [{" + one + "}]}":                                           false,
+		"{sweep: {list: /x, where: '.n startsWith \"canary-\"', age: .t, delete: '/x/${id}'}, checks: [{" + one + "}]}": true,
+		"{sweep: {list: /x, where: '.n startsWith \"canary-\"', delete: '/x/${id}'}, checks: [{" + one + "}]}":          false,
+		"{sweep: [], checks: [{" + one + "}]}":                                                                          false,
+		"checks: []":                                                                                                    false,
+		"{}":                                                                                                            false,
+		"[]":                                                                                                            false,
+		"{strict: 1, checks: [{" + one + "}]}":                                                                          false,
+		"{extra: 1, checks: [{" + one + "}]}":                                                                           false,
+		"checks: [{" + one + ", extra: 1}]":                                                                             false,
+		"checks: [{" + one + ", post: /y}]":                                                                             false,
+		"checks: [{" + one + ", steps: [{" + step + "}]}]":                                                              false,
+		"checks: [{name: a, expect: 'status == 200'}]":                                                                  false,
+		"checks: [{name: a, get: /x}]":                                                                                  false,
+		"checks: [{" + step + "}]":                                                                                      false,
+		"checks: [{name: '', " + step + "}]":                                                                            false,
+		"checks: [{name: a, steps: []}]":                                                                                false,
+		"checks: [{name: a, steps: [{get: /x}]}]":                                                                       false,
+		"checks: [{name: a, steps: [{name: b, " + step + "}]}]":                                                         false,
+		"checks: [{" + one + ", finally: []}]":                                                                          false,
+		"checks: [{" + one + ", finally: [{delete: /x, within: 5s}]}]":                                                  false,
+		"checks: [{" + one + ", auth: other}]":                                                                          false,
+		"checks: [{" + one + ", within: 5}]":                                                                            false,
+		"checks: [{" + one + ", save: {}}]":                                                                             false,
+		"checks: [{" + one + ", save: {1a: status}}]":                                                                   false,
+		"checks: [{" + one + ", headers: {a: 1}}]":                                                                      false,
+		"checks: [{name: a, post: /x, body: 1, expect: 'json.a == 1'}]":                                                 false,
+		"checks: [{name: a, get: x, expect: 'status == 200 && is_array(json)'}]":                                        false,
 	} {
 		_, err := Load("suite.yml", []byte(text))
 		if (err == nil) != valid {

@@ -3,12 +3,14 @@ package smoke
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/expr"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/molecule"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
@@ -59,13 +61,39 @@ func (c cleaner) got(a *answer, values []string) string {
 	parts := []string{fmt.Sprintf("status %d", a.response.Status), c.line(a.contentType(), maxTypeShown)}
 	parts = append(parts, values...)
 	if !a.response.Complete {
-		parts = append(parts, a.incomplete().Error())
+		parts = append(parts, a.tooLarge().Error())
 	}
 	text := strings.Join(parts, ", ")
 	if len(a.response.Body) == 0 {
 		return text + ", empty body"
 	}
 	return text + ", body: " + c.line(string(a.response.Body), maxBodyShown)
+}
+
+// reproduce returns a command that shows again what came to a step. What a later
+// step asks about is deleted once the check ends, so that its request alone would
+// show something else: then the command runs the checks again.
+func (x *execution) reproduce(st *step, r fleet.Request) string {
+	if st == &x.check.steps[0] {
+		return x.cleaner().curl(x.tenant, r)
+	}
+	var b strings.Builder
+	b.WriteString(`CANARY_ADMIN_TOKENS="$TOKEN" canary-verify smoke`)
+	add := func(flag, value string) {
+		if value != "" {
+			b.WriteString(" --" + flag + " " + quote(x.cleaner().redact.Redact(value)))
+		}
+	}
+	add("checks", x.suite.Name)
+	if x.check.usesSHA {
+		add("sha", string(x.options.SHA))
+	}
+	add("org-ids", x.tenant.OrgID)
+	if u, err := url.Parse(x.tenant.URL); err == nil && u.Scheme == "http" && !web.IsLoopback(u.Hostname()) {
+		b.WriteString(" --allow-http")
+	}
+	add("tenant-urls", x.tenant.URL) // last: log pages make a link of it
+	return x.cleaner().line(b.String(), maxCurl)
 }
 
 // curl returns a command that sends a request again. The token stands as $TOKEN,
@@ -87,7 +115,10 @@ func (c cleaner) curl(tenant fleet.Tenant, r fleet.Request) string {
 	case fleet.AuthWrong:
 		b.WriteString(` -H 'Authorization: Bearer wrong'`)
 	}
-	if tenant.OrgID != "" {
+	switch {
+	case r.Org == fleet.OrgWrong:
+		b.WriteString(" -H " + quote(molecule.OrgHeader+": wrong"))
+	case r.Org == fleet.OrgOwn && tenant.OrgID != "":
 		b.WriteString(" -H " + quote(molecule.OrgHeader+": "+tenant.OrgID))
 	}
 	for _, name := range sortedKeys(r.Header) {

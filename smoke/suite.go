@@ -16,10 +16,11 @@ import (
 // Limits of a suite file. The built-in suites are a hundredth of each.
 const (
 	maxSuite  = 256 << 10        // bytes
-	maxChecks = 500              // of a suite
+	maxChecks = 1000             // of a suite
 	maxSteps  = 50               // of a check
 	maxName   = 100              // characters of a check's name
 	maxWithin = 10 * time.Minute // of one step
+	maxLoad   = 10 * time.Second // for trying all expectations on negative controls
 )
 
 // A Suite is a compiled suite file: every expectation is type-checked and has
@@ -33,7 +34,10 @@ type Suite struct {
 	// one, each with its place in the file. A strict suite has none.
 	Warnings []string
 	strict   bool
+	product  bool // built in: hints may speak of the product that it is for
 	checks   []check
+	confirm  *confirmation // nil: nothing tells whether a tenant's dependencies are up
+	sweep    *sweep        // nil: what a killed run left stays
 }
 
 // A check is one promise of a tenant.
@@ -41,6 +45,8 @@ type check struct {
 	name    string
 	steps   []step
 	finally []step
+	usesSHA bool // a step is about the candidate
+	asksOrg bool // a step is sent without the tenant's org id, or with a wrong one
 }
 
 // A step is one request and what its answer must be.
@@ -51,8 +57,10 @@ type step struct {
 	body        template // nil: none
 	contentType string   // of the body, when header doesn't say
 	auth        fleet.Auth
+	org         fleet.Org
 	idempotent  bool
 	expect      *expr.Expr // nil: none, in finally only
+	weak        bool       // expect can't tell a dead tenant from a live one
 	within      time.Duration
 	save        []saved
 }
@@ -68,20 +76,23 @@ type saved struct {
 	value *expr.Expr
 }
 
-// Load compiles a suite file. Name stands for the file in errors and reports.
+// Load compiles a suite file. Name stands for the file in errors and reports; that
+// of a built-in suite makes hints speak of the product that it is for.
 //
 // The error joins one [*FileError] for each error in the file, in its order. In
 // a suite with "strict: true" an expectation that also passes on an answer of a
-// dead tenant is an error; otherwise it is one of the suite's Warnings.
+// dead tenant is an error; otherwise it is one of the suite's Warnings, unless no
+// check of the suite can tell the two apart. Errors quote a file only where it is a
+// suite: a path may lead to anything.
 func Load(name string, src []byte) (*Suite, error) {
 	file := newSuiteFile(name, src)
-	suite := &Suite{Name: name, Hash: hash(src)}
+	suite := &Suite{Name: name, Hash: hash(src), product: slices.Contains(BuiltinNames(), name)}
 	if len(src) > maxSuite {
 		file.invalid(position{}, "the suite has %d bytes; at most %d are allowed", len(src), maxSuite)
 		return nil, file.err()
 	}
 	if root := file.parse(src); root != nil {
-		d := &decoder{suiteFile: file, suite: suite}
+		d := &decoder{suiteFile: file, suite: suite, deadline: time.Now().Add(maxLoad)}
 		d.decode(root)
 	}
 	if err := file.err(); err != nil {

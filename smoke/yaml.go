@@ -32,13 +32,45 @@ func (f *suiteFile) parse(src []byte) *yaml.Node {
 		f.invalidYAML(err)
 		return nil
 	}
+	f.quotes = isSuite(document.Content[0])
 	if parallel.Guard(func() error { return reader.Decode(&second) }) == nil {
 		f.invalid(at(&second), "a suite is one YAML document; a second one begins here")
 	}
 	return document.Content[0]
 }
 
-// invalidYAML records an error of the YAML parser, which gives its line only.
+// isSuite reports whether a file is meant as a suite, whatever is wrong with it.
+func isSuite(root *yaml.Node) bool {
+	return root.Kind == yaml.MappingNode && slices.ContainsFunc(keysOf(root), func(key string) bool { return key == "checks" })
+}
+
+// keysOf returns the keys of a mapping, in the file's order.
+func keysOf(n *yaml.Node) []string {
+	var keys []string
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		keys = append(keys, n.Content[i].Value)
+	}
+	return keys
+}
+
+// misspelt names the key that is probably meant to be checks.
+func misspelt(root *yaml.Node) string {
+	for _, key := range keysOf(root) {
+		if expr.DidYouMean(key, []string{"checks"}) != "" {
+			return fmt.Sprintf("; is %q a misspelling of it?", key)
+		}
+	}
+	return ""
+}
+
+// constant are the beginnings of the parser's messages that quote nothing.
+var constant = []string{
+	"did not find ", "found ", "could not find ", "mapping values are not allowed", "block sequence entries are not allowed",
+	"control characters are not allowed", "exceeded max depth",
+}
+
+// invalidYAML records an error of the YAML parser, which gives its line only. Some
+// of its messages quote the file, which may be anything: those are left out.
 func (f *suiteFile) invalidYAML(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	var line int
@@ -49,6 +81,9 @@ func (f *suiteFile) invalidYAML(err error) {
 	// whose messages all begin like this.
 	if strings.HasPrefix(text, "did not find expected") {
 		line++
+	}
+	if !slices.ContainsFunc(constant, func(c string) bool { return strings.HasPrefix(text, c) }) {
+		text = "it can't be parsed"
 	}
 	f.invalid(position{line, 1}, "not valid YAML: %s", text)
 }
@@ -67,7 +102,7 @@ func (f *suiteFile) mapping(n *yaml.Node, what string, known []string) (mapping,
 		return m, false
 	}
 	if n.Kind != yaml.MappingNode {
-		f.invalid(at(n), "%s must be a mapping, but this is %s", what, nodeKind(n))
+		f.invalid(at(n), "%s must be a mapping, but this is %s", what, f.kind(n))
 		return m, false
 	}
 	ok := true
@@ -77,7 +112,7 @@ func (f *suiteFile) mapping(n *yaml.Node, what string, known []string) (mapping,
 		case !f.plain(key):
 			ok = false
 		case key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str":
-			f.invalid(at(key), "a key must be text, but this is %s", nodeKind(key))
+			f.invalid(at(key), "a key must be text, but this is %s", f.kind(key))
 			ok = false
 		case known != nil && !slices.Contains(known, key.Value):
 			f.invalid(at(key), "%s has no key %q%s; its keys are %s", what, key.Value, expr.DidYouMean(key.Value, known), strings.Join(known, ", "))
@@ -105,7 +140,7 @@ func (f *suiteFile) sequence(n *yaml.Node, what, item string, limit int) []*yaml
 	switch {
 	case !f.plain(n):
 	case n.Kind != yaml.SequenceNode:
-		f.invalid(at(n), "%s must be a list, but this is %s", what, nodeKind(n))
+		f.invalid(at(n), "%s must be a list, but this is %s", what, f.kind(n))
 	case len(n.Content) == 0:
 		f.invalid(at(n), "%s is empty; it needs at least 1 %s", what, item)
 	case limit > 0 && len(n.Content) > limit:
@@ -122,7 +157,7 @@ func (f *suiteFile) text(n *yaml.Node, what string) (string, bool) {
 		return "", false
 	}
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" && n.ShortTag() != "!!timestamp" {
-		f.invalid(at(n), "%s must be text, but this is %s", what, nodeKind(n))
+		f.invalid(at(n), "%s must be text, but this is %s", what, f.kind(n))
 		return "", false
 	}
 	return n.Value, true
@@ -135,7 +170,7 @@ func (f *suiteFile) boolean(n *yaml.Node, what string) bool {
 	}
 	var v bool
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" || n.Decode(&v) != nil {
-		f.invalid(at(n), "%s must be true or false, but this is %s", what, nodeKind(n))
+		f.invalid(at(n), "%s must be true or false, but this is %s", what, f.kind(n))
 	}
 	return v
 }
@@ -154,8 +189,8 @@ func (f *suiteFile) plain(n *yaml.Node) bool {
 	return false
 }
 
-// nodeKind names what a node is, for people.
-func nodeKind(n *yaml.Node) string {
+// kind names what a node is, for people; of a file that is a suite with its value.
+func (f *suiteFile) kind(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
 		return "a mapping"
@@ -168,6 +203,9 @@ func nodeKind(n *yaml.Node) string {
 	case "!!str":
 		return "text"
 	default:
+		if !f.quotes {
+			return "of type " + strings.TrimPrefix(n.ShortTag(), "!!")
+		}
 		return fmt.Sprintf("%.40s (%s)", n.Value, strings.TrimPrefix(n.ShortTag(), "!!"))
 	}
 }

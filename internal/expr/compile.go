@@ -93,6 +93,32 @@ func CompileValue(text string, saved ...string) (*Expr, []*CompileError) {
 	return compile(text, saved, false)
 }
 
+// CompileElement compiles an expression about one element of a list, as it would
+// stand inside of a list function: .name is a member of the element, # the element
+// itself. Where condition is set it must be true or false.
+func CompileElement(text string, condition bool) (*Expr, []*CompileError) {
+	if strings.TrimSpace(text) == "" {
+		return nil, failure("the expression is empty")
+	}
+	function := "map"
+	if condition {
+		function = "filter"
+	}
+	before := function + "(json, "
+	// The line break ends a comment that the text may end with.
+	x, errs := compile(before+text+"\n)", nil, false)
+	for _, err := range errs {
+		err.Offset = min(max(0, err.Offset-len(before)), utf8.RuneCountInString(text))
+	}
+	if errs != nil {
+		return nil, errs
+	}
+	if n, ok := x.node.(*ast.BuiltinNode); ok && n.Name == function && isName(n.Arguments[0], "json") {
+		return &Expr{n.Arguments[1].(*ast.PredicateNode).Node}, nil
+	}
+	return nil, failure("the expression can't be parsed: it closes a bracket that it did not open")
+}
+
 // compile parses and checks an expression. What the language leaves out is
 // refused between the two, before anything else visits the tree: a chain of
 // comparisons (a < b < c) shares its middle, so that a small text can be a huge

@@ -3,7 +3,7 @@
 //
 // It takes the text of an expression and the names of the values that were saved
 // before it, and gives an [Expr], or every error with its place; an [Evaluation]
-// then gives the Expr its value over an [Env]. No text and no answer can make that
+// then gives the Expr its value over an [Env], or over one element of a list. No text and no answer can make that
 // hang or use much memory: an expression has at most 256 parts, predicates nest
 // two deep, a list function visits at most 10,000 elements, and one evaluation
 // takes at most two million steps and ends with its context.

@@ -44,7 +44,8 @@ type Evaluation struct {
 	ctx      context.Context // nil: the budget alone ends it
 	env      Env
 	steps    int
-	elements []any // what # stands for, innermost last
+	elements []any               // what # stands for, innermost last
+	shows    func(string) string // nil: texts are shown as they are
 }
 
 // NewEvaluation returns an evaluation whose budget is whole.
@@ -54,6 +55,28 @@ func NewEvaluation(env Env) *Evaluation { return &Evaluation{env: env} }
 func (e *Evaluation) Within(ctx context.Context) *Evaluation {
 	e.ctx = ctx
 	return e
+}
+
+// Showing makes errors show the texts of the answer through a function: what hides
+// secrets must see them before they are quoted.
+func (e *Evaluation) Showing(text func(string) string) *Evaluation {
+	e.shows = text
+	return e
+}
+
+// describe is [Describe] for an error.
+func (e *Evaluation) describe(v any) string {
+	if text, ok := v.(string); ok && e.shows != nil {
+		v = e.shows(text)
+	}
+	return Describe(v)
+}
+
+// Element evaluates an expression of [CompileElement] on an element.
+func (e *Evaluation) Element(x *Expr, element any) (any, error) {
+	e.elements = append(e.elements, element)
+	defer func() { e.elements = e.elements[:len(e.elements)-1] }()
+	return e.value(x.node)
 }
 
 // Value evaluates an expression. The error is a [*LimitError], one of the Env, or
@@ -85,7 +108,7 @@ func (e *Evaluation) truth(n ast.Node) (bool, error) {
 	}
 	truth, ok := v.(bool)
 	if !ok {
-		return false, fmt.Errorf("%s is %s, where true or false is needed", n, Describe(v))
+		return false, fmt.Errorf("%s is %s, where true or false is needed", n, e.describe(v))
 	}
 	return truth, nil
 }
@@ -166,7 +189,7 @@ func (e *Evaluation) unary(n *ast.UnaryNode) (any, error) {
 		}
 		return "-" + v, nil
 	default:
-		return nil, fmt.Errorf("%s is %s, which has no opposite", n.Node, Describe(v))
+		return nil, fmt.Errorf("%s is %s, which has no opposite", n.Node, e.describe(v))
 	}
 }
 
@@ -297,7 +320,7 @@ func (e *Evaluation) ordered(n *ast.BinaryNode, left, right any) (any, error) {
 			return nil, err
 		}
 	default:
-		return nil, fmt.Errorf("%s can't be decided: %s is %s and %s is %s", n, n.Left, Describe(left), n.Right, Describe(right))
+		return nil, fmt.Errorf("%s can't be decided: %s is %s and %s is %s", n, n.Left, e.describe(left), n.Right, e.describe(right))
 	}
 	switch n.Operator {
 	case "<":
@@ -332,18 +355,18 @@ func (e *Evaluation) in(n *ast.BinaryNode, left, right any) (any, error) {
 			return found, nil
 		}
 	}
-	return nil, fmt.Errorf("%s can't be decided: %s is %s and %s is %s", n, n.Left, Describe(left), n.Right, Describe(right))
+	return nil, fmt.Errorf("%s can't be decided: %s is %s and %s is %s", n, n.Left, e.describe(left), n.Right, e.describe(right))
 }
 
 // textual is contains, startsWith and endsWith, of texts only.
 func (e *Evaluation) textual(n *ast.BinaryNode, left, right any) (any, error) {
 	a, ok := left.(string)
 	if !ok {
-		return nil, fmt.Errorf("%s is %s, where text is needed", n.Left, Describe(left))
+		return nil, fmt.Errorf("%s is %s, where text is needed", n.Left, e.describe(left))
 	}
 	b, ok := right.(string)
 	if !ok {
-		return nil, fmt.Errorf("%s is %s, where text is needed", n.Right, Describe(right))
+		return nil, fmt.Errorf("%s is %s, where text is needed", n.Right, e.describe(right))
 	}
 	if err := e.spend((len(a) + len(b)) / stepBytes); err != nil {
 		return nil, err
@@ -390,12 +413,12 @@ func (e *Evaluation) member(n *ast.MemberNode) (any, error) {
 				i += len(base)
 			}
 			if i < 0 || i >= len(base) {
-				return nil, fmt.Errorf("%s is %s: there is no element %s", n.Node, Describe(base), Describe(property))
+				return nil, fmt.Errorf("%s is %s: there is no element %s", n.Node, e.describe(base), e.describe(property))
 			}
 			return base[i], nil
 		}
 	}
-	return nil, fmt.Errorf("%s is %s: it has no %s", n.Node, Describe(base), Describe(property))
+	return nil, fmt.Errorf("%s is %s: it has no %s", n.Node, e.describe(base), e.describe(property))
 }
 
 // index returns a value as the index of an array.
@@ -436,7 +459,7 @@ func (e *Evaluation) call(n *ast.CallNode) (any, error) {
 		return e.length(n, v)
 	}
 	if !isText {
-		return nil, fmt.Errorf("%s is %s, where text is needed", n.Arguments[0], Describe(v))
+		return nil, fmt.Errorf("%s is %s, where text is needed", n.Arguments[0], e.describe(v))
 	}
 	switch name {
 	case "lower":
@@ -460,7 +483,7 @@ func (e *Evaluation) length(n *ast.CallNode, v any) (any, error) {
 	case map[string]string:
 		return len(v), nil
 	default:
-		return nil, fmt.Errorf("%s is %s, which has no length", n.Arguments[0], Describe(v))
+		return nil, fmt.Errorf("%s is %s, which has no length", n.Arguments[0], e.describe(v))
 	}
 }
 
@@ -472,7 +495,7 @@ func (e *Evaluation) list(n *ast.BuiltinNode) (any, error) {
 	}
 	elements, ok := v.([]any)
 	if !ok {
-		return nil, fmt.Errorf("%s is %s, where an array is needed", n.Arguments[0], Describe(v))
+		return nil, fmt.Errorf("%s is %s, where an array is needed", n.Arguments[0], e.describe(v))
 	}
 	if len(elements) > maxElements {
 		return nil, &LimitError{

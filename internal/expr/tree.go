@@ -81,6 +81,26 @@ func (x *Expr) PinsStatus(status int) bool {
 	})
 }
 
+// Prefix returns the text with which a condition on an element demands that one
+// of its members begins; empty where it does not.
+func (x *Expr) Prefix() string {
+	for _, clause := range x.clauses() {
+		b, ok := clause.node.(*ast.BinaryNode)
+		if !ok || b.Operator != "startsWith" {
+			continue
+		}
+		member, isMember := b.Left.(*ast.MemberNode)
+		text, isText := b.Right.(*ast.StringNode)
+		if !isMember || !isText {
+			continue
+		}
+		if _, ok := member.Node.(*ast.PointerNode); ok {
+			return text.Value
+		}
+	}
+	return ""
+}
+
 // isName reports whether n is the given name.
 func isName(n ast.Node, name string) bool {
 	id, ok := n.(*ast.IdentifierNode)

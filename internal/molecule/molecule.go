@@ -27,6 +27,21 @@ func Public(path string) bool {
 	}
 }
 
+// OtherSuite says which built-in suite fits a server that does not have a route of
+// another one; request is its method and path. Empty: nothing is known.
+func OtherSuite(request string) string {
+	_, path, _ := strings.Cut(request, " ")
+	path, _, _ = strings.Cut(path, "?")
+	switch {
+	case strings.HasPrefix(path, "/memories/"):
+		return "this server has no " + path + "; the suite workspace-server fits servers whose memories belong to workspaces (checks: workspace-server)"
+	case strings.HasPrefix(path, "/workspaces/") && strings.HasSuffix(path, "/memories"):
+		return "this server's workspaces have no memories; the suite canary fits servers with /memories/commit (checks: canary)"
+	default:
+		return ""
+	}
+}
+
 // Guarded reports whether an answer is that of the org guard: 404 with an empty
 // body, also to a valid token.
 func Guarded(status int, body []byte) bool {
