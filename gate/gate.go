@@ -222,6 +222,7 @@ func (g *Gate) identity() bool { return !g.plan.NoVersionEndpoint && g.plan.SHA 
 func (r *run) waitOptions() fleet.WaitOptions {
 	return fleet.WaitOptions{
 		Commit: r.commit, VersionPath: r.plan.VersionPath, VersionField: r.plan.VersionField,
-		Timeout: r.plan.WaitTimeout, Interval: r.plan.WaitInterval,
+		StartedField: r.plan.VersionStartedField,
+		Timeout:      r.plan.WaitTimeout, Interval: r.plan.WaitInterval,
 	}
 }

@@ -40,10 +40,20 @@ type Plan struct {
 	// waits for Settle instead, and everything says that identity is unproven.
 	NoVersionEndpoint bool
 	Settle            time.Duration // zero: [DefaultSettle]; negative: none
-	WaitTimeout       time.Duration // zero: [fleet.DefaultWaitTimeout]
-	WaitInterval      time.Duration // zero: [fleet.DefaultWaitInterval]
-	Suite             *smoke.Suite  // nil: [DefaultSuite]
-	Soak              time.Duration // how long the suite is repeated; zero: one round
+	// VersionStartedField is where in the version answer a tenant reports when its
+	// process started; empty: it doesn't.
+	VersionStartedField string
+	// IdentityReads is how often each tenant's commit is read in total, before,
+	// beside and after the checks; zero: [DefaultIdentityReads] of the fleet.
+	IdentityReads int
+	WaitTimeout   time.Duration // zero: [fleet.DefaultWaitTimeout]
+	WaitInterval  time.Duration // zero: [fleet.DefaultWaitInterval]
+	Suite         *smoke.Suite  // nil: [DefaultSuite]
+	Soak          time.Duration // how long the suite is repeated; zero: one round
+	SoakInterval  time.Duration // between two rounds; zero: [smoke.DefaultSoakInterval]
+	// FlakyInconclusive makes a check that passed only after a retry too little for
+	// a green verdict.
+	FlakyInconclusive bool
 	Promote           promote.Config
 	// Reference is the image that mode admit is asked about: "image:tag" or
 	// "image@digest". It stands in place of Promote.Images.
@@ -88,6 +98,8 @@ func (p Plan) withDefaults() (Plan, error) {
 	fill(&p.Settle, DefaultSettle)
 	fill(&p.WaitTimeout, fleet.DefaultWaitTimeout)
 	fill(&p.WaitInterval, fleet.DefaultWaitInterval)
+	fill(&p.SoakInterval, smoke.DefaultSoakInterval)
+	fill(&p.IdentityReads, DefaultIdentityReads(len(p.Tenants)))
 	fill(&p.Deadline, DefaultDeadline)
 	fill(&p.Promote.TargetTag, promote.DefaultTargetTag)
 	if p.Observer == nil {
@@ -205,8 +217,12 @@ func (g *Gate) invalidFields() error {
 	if err := fleet.CheckPath(p.VersionPath); err != nil {
 		add("VersionPath", "%q: %v", clip(p.VersionPath), err)
 	}
+	if p.IdentityReads < minIdentityReads || p.IdentityReads > maxIdentityReads {
+		add("IdentityReads", "%d is not between %d and %d", p.IdentityReads, minIdentityReads, maxIdentityReads)
+	}
 	for field, d := range map[string]time.Duration{
-		"WaitTimeout": p.WaitTimeout, "WaitInterval": p.WaitInterval, "Deadline": p.Deadline, "Soak": p.Soak,
+		"WaitTimeout": p.WaitTimeout, "WaitInterval": p.WaitInterval, "Deadline": p.Deadline,
+		"Soak": p.Soak, "SoakInterval": p.SoakInterval,
 	} {
 		if d < 0 {
 			add(field, "%v is not a time to wait; write for example 30s or 7m", d)

@@ -17,7 +17,7 @@ import (
 // verify gathers the evidence, judges it, and acts on the verdict. Mode smoke
 // is the same without a registry.
 func (r *run) verify(ctx context.Context) {
-	e := evidence{identity: r.identity(), checks: len(r.plan.Suite.CheckNames()), tenants: r.report.Tenants}
+	e := evidence{identity: r.identity(), steady: r.plan.FlakyInconclusive, checks: len(r.plan.Suite.CheckNames()), tenants: r.report.Tenants}
 	r.report.Suite = &report.Suite{
 		Name: r.plan.Suite.Name, Hash: r.plan.Suite.Hash,
 		Checks: e.checks, Warnings: r.plan.Suite.Warnings,
@@ -60,8 +60,16 @@ func (r *run) gather(ctx context.Context, e *evidence) {
 		e.doubt = err
 	}
 	r.takePreflight(<-preflight, e)
-	if ctx.Err() == nil && e.refused == nil && r.smoke(ctx, e) {
-		r.confirm(ctx, e)
+	if ctx.Err() != nil || e.refused != nil {
+		return
+	}
+	reading, beside := r.readBeside(ctx, e)
+	checked := r.smoke(ctx, e)
+	if err := <-reading; err != nil {
+		e.doubt = err
+	}
+	if checked {
+		r.confirm(ctx, e, *beside)
 	}
 }
 
@@ -132,6 +140,7 @@ func (r *run) rollout(ctx context.Context, e *evidence) (err error) {
 	}()
 	options := r.waitOptions()
 	options.Changed = beat.changed
+	options.Reads, _, _ = r.plan.identityReads()
 	rollouts, cut := r.fleet.Wait(ctx, options)
 	for i := range min(len(rollouts), len(e.tenants)) {
 		e.tenants[i].Rollout = &rollouts[i]
@@ -178,7 +187,8 @@ func (r *run) smoke(ctx context.Context, e *evidence) bool {
 	r.log("running %s on %s", report.Count(e.checks, "check"), report.Count(len(sessions), "tenant"))
 	done, logged, total := 0, 0, e.checks*len(sessions)
 	results := r.plan.Suite.Run(ctx, sessions, smoke.RunOptions{
-		SHA: r.plan.SHA, Soak: r.plan.Soak,
+		SHA: r.plan.SHA, Soak: r.plan.Soak, SoakInterval: r.plan.SoakInterval,
+		Warn: func(tenant int, text string) { r.warn(sessions[tenant].Tenant().Name + ": " + text) },
 		Checked: func(tenant int, c report.CheckResult) {
 			done++
 			r.progress(done, total, "checks")
@@ -195,7 +205,7 @@ func (r *run) smoke(ctx context.Context, e *evidence) bool {
 	r.report.Ran = true
 	r.warnOfPasses(results)
 	for i := range min(len(results), len(index)) {
-		e.tenants[index[i]].Checks = results[i].Checks
+		e.tenants[index[i]].Checks, e.tenants[index[i]].Refused = results[i].Checks, results[i].Refused
 	}
 	r.report.Suite.Rounds = rounds(results)
 	return true
@@ -250,7 +260,7 @@ func (r *run) judgeable(e *evidence) ([]*fleet.Session, []int) {
 
 // confirm asks the tenants for their commit again and, beside that, reads the
 // tags again. After a failure there is nothing to confirm in the registry.
-func (r *run) confirm(ctx context.Context, e *evidence) {
+func (r *run) confirm(ctx context.Context, e *evidence, beside []report.Rollout) {
 	red := e.failed()
 	tags := parallel.Background(func() error {
 		if r.candidate == nil || red {
@@ -259,11 +269,7 @@ func (r *run) confirm(ctx context.Context, e *evidence) {
 		return r.candidate.Confirm(ctx)
 	})
 	if e.identity {
-		r.phase(report.PhaseIdentity)
-		after := r.fleet.Probe(ctx, r.waitOptions())
-		for i := range min(len(after), len(e.tenants)) {
-			e.tenants[i].After = &after[i]
-		}
+		r.readAfter(ctx, e, beside)
 	}
 	if err := <-tags; err != nil {
 		e.add(err)

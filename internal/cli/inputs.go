@@ -11,6 +11,7 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/molecule"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
+	"git.moleculesai.app/molecule-ai/canary-verify/smoke"
 )
 
 // A kind says what form an input has, for help and for flags.
@@ -72,13 +73,18 @@ var inputs = []input{
 	{name: "registry-password", field: "Password", secret: true, modes: registryModes, help: "Password or token that may write packages; for admit and history one that may read them."},
 	{name: "version-path", field: "VersionPath", def: fleet.DefaultVersionPath, modes: fleetModes, help: "Path where a tenant reports its commit; none: there is no such endpoint, so wait settle and mark identity as unproven."},
 	{name: "version-field", field: "VersionField", def: fleet.DefaultVersionField, modes: fleetModes, help: "Dotted path of the commit in that JSON answer."},
+	{name: "version-started-field", field: "StartedField", modes: fleetModes, help: "Dotted path, in the same answer, of the time when the tenant's process started; a change is a restart."},
+	{name: "identity-reads", field: "IdentityReads", kind: number, note: "`7`, or `3` above 200 tenants", modes: judgeModes, help: "How often each tenant's commit is read in total, on separate connections: before, beside and after the checks."},
 	{name: "settle", field: "Settle", def: short(gate.DefaultSettle), kind: duration, modes: judgeModes, help: "Fixed wait with version-path: none."},
 	{name: "wait-timeout", field: "WaitTimeout", def: short(fleet.DefaultWaitTimeout), kind: duration, modes: judgeModes, help: "How long tenants may take to run the commit."},
 	{name: "wait-interval", field: "WaitInterval", def: short(fleet.DefaultWaitInterval), kind: duration, modes: judgeModes, help: "Polling interval per tenant, jittered."},
 	{name: "checks", field: "Suite", def: gate.DefaultSuite, modes: judgeModes, help: "Suite: canary, workspace-server, or the path of a suite file in the workspace."},
 	{name: "request-timeout", field: "RequestTimeout", def: short(fleet.DefaultRequestTimeout), kind: duration, modes: fleetModes, help: "Timeout per attempt of a request to a tenant."},
 	{name: "retries", field: "Retries", def: strconv.Itoa(fleet.DefaultRetries), kind: number, modes: fleetModes, help: "Retries after a transport error, 429, 502, 503 or 504."},
+	{name: "max-body", field: "MaxBody", def: "8MiB", modes: fleetModes, help: "How much of an answer is read; more is an error, not a failure."},
 	{name: "soak", field: "Soak", def: "0s", kind: duration, modes: judgeModes, help: "Repeat the suite for this long; every round must pass."},
+	{name: "soak-interval", field: "SoakInterval", def: short(smoke.DefaultSoakInterval), kind: duration, modes: judgeModes, help: "Pause between two rounds; longer where a tenant's rate-limit headers ask for it."},
+	{name: "flaky", def: "allow", modes: judgeModes, help: "allow, or inconclusive: a check that passed only after a retry makes the run inconclusive."},
 	{name: "concurrency", field: "Concurrency", def: strconv.Itoa(fleet.DefaultConcurrency), kind: number, modes: fleetModes, help: "Tenants checked at the same time."},
 	{name: "deadline", field: "Deadline", def: short(gate.DefaultDeadline), kind: duration, help: "Overall timeout; the report is still written."},
 	{name: "dry-run", def: "false", kind: boolean, modes: recordModes, help: "Decide and report, move nothing and record nothing."},

@@ -41,12 +41,17 @@ func (c *Command) prepare(mode report.Mode, v *values) (*session, error) {
 		WaitTimeout:  v.positive("wait-timeout"),
 		WaitInterval: v.positive("wait-interval"),
 		Soak:         v.duration("soak"),
-		Reason:       v.text("reason"),
-		EventRefusal: c.eventRefusal(mode, fleet.SplitList(v.text("branches"))),
-		Deadline:     v.positive("deadline"),
-		SkipEmpty:    v.oneOf("unconfigured", "fail", "skip") == "skip",
-		Fleet:        c.fleetConfig(v),
-		Promote:      c.promoteConfig(v),
+		SoakInterval: v.positive("soak-interval"),
+
+		VersionStartedField: v.text("version-started-field"),
+		IdentityReads:       v.optional("identity-reads", 3, 1000),
+		FlakyInconclusive:   v.oneOf("flaky", "allow", "inconclusive") == "inconclusive",
+		Reason:              v.text("reason"),
+		EventRefusal:        c.eventRefusal(mode, fleet.SplitList(v.text("branches"))),
+		Deadline:            v.positive("deadline"),
+		SkipEmpty:           v.oneOf("unconfigured", "fail", "skip") == "skip",
+		Fleet:               c.fleetConfig(v),
+		Promote:             c.promoteConfig(v),
 	}}
 	if s.plan.VersionPath = v.text("version-path"); s.plan.VersionPath == "none" {
 		s.plan.VersionPath, s.plan.NoVersionEndpoint = "", true
@@ -145,6 +150,7 @@ func (c *Command) fleetConfig(v *values) fleet.Config {
 		RequestTimeout: v.positive("request-timeout"),
 		Retries:        orNone(v.number("retries", 0, 20)),
 		Concurrency:    v.number("concurrency", 1, 1_000_000),
+		MaxBody:        v.bytes("max-body"),
 		AllowHTTP:      v.boolean("allow-http"),
 		UserAgent:      c.tool(),
 		Proxy:          http.ProxyFromEnvironment,

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -107,6 +108,38 @@ func (v *values) number(name string, least, most int) int {
 		return least
 	}
 	return n
+}
+
+// optional reads a number that need not be given; 0: it was not.
+func (v *values) optional(name string, least, most int) int {
+	if v.text(name) == "" {
+		return 0
+	}
+	return v.number(name, least, most)
+}
+
+// byteUnits are the units of a size, with what they stand for.
+var byteUnits = []struct {
+	name string
+	size int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"", 1}}
+
+// bytes reads a size such as 8MiB; without a unit it is in bytes.
+func (v *values) bytes(name string) int64 {
+	text := v.text(name)
+	for _, unit := range byteUnits {
+		digits, found := strings.CutSuffix(text, unit.name)
+		if !found {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if most := int64(1<<30) / unit.size; err == nil && n > 0 && n <= most {
+			return n * unit.size
+		}
+		break
+	}
+	v.reject(name, "%q is not a size between 1 byte and 1GiB; write for example 8MiB", shown(text))
+	return 0
 }
 
 // oneOf reads one of a few words.
