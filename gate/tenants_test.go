@@ -195,7 +195,7 @@ var troubles = []trouble{
 		checks: `(?i)memor.*bearer`, result: report.Failed, what: "401", advice: "open to everybody",
 	},
 	{name: "any bearer", fault: sim.WrongBearer, verdicts: red, checks: "with a wrong bearer", result: report.Failed, what: "401", advice: "open to everybody"},
-	{name: "no bearer", fault: sim.FailOpen, verdicts: red, checks: "without bearer", result: report.Failed, what: "401", advice: "open to everybody"},
+	{name: "no bearer", fault: sim.FailOpen, verdicts: red, checks: "without( and with a wrong)? bearer", result: report.Failed, what: "401", advice: "open to everybody"},
 	{name: "admin auth open", suites: onlyDocumented, fault: sim.AdminOpen, verdicts: red, checks: "bearer", result: report.Failed, what: "401", advice: "open to everybody"},
 	{
 		name: "admin auth open", suites: onlyWorkspaces, fault: sim.AdminOpen, verdicts: red,
@@ -209,7 +209,7 @@ var troubles = []trouble{
 	// What the build broke.
 	{name: "a search that ignores its query", suites: onlyWorkspaces, fault: sim.SearchIgnoresQuery, verdicts: red, checks: trip, result: report.Failed},
 	{name: "500 on one route", fault: sim.ServerError, params: sim.Params{Route: "GET /events$"}, verdicts: red, checks: "^events$", result: report.Failed, what: "500", advice: "log"},
-	{name: "500 on one route, once", fault: sim.Flapping, params: sim.Params{Route: "GET /events$", Count: 1, Status: 500}, verdicts: green, checks: no, warns: "events.*retry"},
+	{name: "500 on one route, once", fault: sim.Flapping, params: sim.Params{Route: "GET /events$", Count: 1, Status: 500}, verdicts: green, checks: no, warns: "events.*(retry|again)"},
 	{name: "one route refuses the token", fault: sim.RouteRefused, params: sim.Params{Route: "GET /events$"}, verdicts: red, checks: "^events$", result: report.Failed, what: "401", advice: "token is right"},
 
 	// What is not the build's.
@@ -218,9 +218,9 @@ var troubles = []trouble{
 	{name: "a proxy without a tenant behind it", fault: sim.BadGateway, at: report.PhaseSmoke, verdicts: inconclusive, result: report.Errored, advice: "proxy"},
 	{name: "our token refused everywhere", fault: sim.TokenRefused, verdicts: inconclusive, result: report.Errored, advice: "token"},
 	{name: "our org id refused", fault: sim.OrgRefused, verdicts: inconclusive, result: report.Errored, advice: "org id"},
-	{name: "a list of 2 MB", fault: sim.LargeLists, verdicts: green, checks: no},
+	{name: "a list of 2 MB", suites: onlyWorkspaces, fault: sim.LargeLists, verdicts: green, checks: no},
 	{
-		name: "a list of 20 MB", fault: sim.LargeLists, params: sim.Params{Count: 20_000_000}, verdicts: inconclusive,
+		name: "a list of 20 MB", suites: onlyDocumented, fault: sim.LargeLists, params: sim.Params{Count: 20_000_000}, verdicts: inconclusive,
 		checks: "^workspaces$", result: report.Errored, advice: `(?i)MiB|longer|larger|limit`,
 	},
 	{
@@ -239,11 +239,15 @@ var troubles = []trouble{
 	{name: "a version answer with too many digits", fault: sim.BuildinfoLong, verdicts: inconclusive, what: "unknown"},
 	{name: "another commit after the checks", prepare: rollAt(report.PhaseIdentity), verdicts: inconclusive, what: "9e77a10"},
 	{name: "another commit after refused connections", prepare: redeployDuringSmoke, tenant: sim.TenantConfig{Latency: 50 * time.Millisecond}, verdicts: inconclusive, what: "9e77a10"},
-	{name: "restarts during a soak", fault: sim.CrashLoop, prepare: soak(40 * time.Second), tenant: sim.TenantConfig{Started: true, Latency: 20 * time.Millisecond}, verdicts: bearable, warns: "(?i)refused|restart"},
+	{
+		name: "restarts during a soak", fault: sim.CrashLoop, params: sim.Params{Delay: 4500 * time.Millisecond, For: 1500 * time.Millisecond},
+		tenant:  sim.TenantConfig{Started: true, Latency: 20 * time.Millisecond},
+		prepare: soak(40 * time.Second), verdicts: bearable, warns: "(?i)refused|restart",
+	},
 
 	// A soak under the product's rate limit.
-	{name: "600 requests a minute during a soak", fault: sim.Throttle, prepare: soak(3 * time.Minute), verdicts: green, checks: no},
-	{name: "60 requests a minute during a soak", fault: sim.Throttle, params: sim.Params{Count: 60}, prepare: soak(3 * time.Minute), verdicts: green, checks: no},
+	{name: "600 requests a minute during a soak", suites: onlyWorkspaces, fault: sim.Throttle, prepare: soak(2 * time.Minute), verdicts: green, checks: no},
+	{name: "60 requests a minute during a soak", fault: sim.Throttle, params: sim.Params{Count: 60}, prepare: soak(2 * time.Minute), verdicts: green, checks: no},
 }
 
 // openOnce lets the first request without a bearer see the events.
@@ -401,7 +405,7 @@ func TestTwoTenantsShareARateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shared := sim.TenantConfig{Bucket: new(sim.Bucket), Faults: []sim.Fault{sim.Throttle}}
 		w := newWorld(t, workspaces, shared, shared)
-		w.plan.Soak = 2 * time.Minute
+		w.plan.Soak = 90 * time.Second
 		if got := w.run(t.Context()); got.Verdict != report.Green {
 			t.Errorf("verdict %s: %s", got.Verdict, got.Reason)
 		}
@@ -436,7 +440,8 @@ func stopDatabase(w *world, after int, lasts time.Duration) (beyond bool) {
 	if !slices.Contains(bearable, got.Verdict) {
 		w.Errorf("stopped after %d requests: %s: %s", after, got.Verdict, got.Reason)
 	}
-	if got.Verdict == report.Inconclusive && !strings.Contains(adviceOf(got), "Postgres") {
+	// Where it is soon back, nobody may ever have heard of the outage.
+	if lasts == 0 && got.Verdict == report.Inconclusive && !strings.Contains(adviceOf(got), "Postgres") {
 		w.Errorf("stopped after %d requests: the advice is %q", after, adviceOf(got))
 	}
 	return !slices.ContainsFunc(w.tenants[0].Requests(), func(r sim.TenantRequest) bool { return r.Status >= 500 })
@@ -558,7 +563,7 @@ func (m *mortal) RoundTrip(r *http.Request) (*http.Response, error) {
 // nothing else.
 func TestNothingIsLeftBehind(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(5) {
+	for seed := range uint64(3) {
 		synctest.Test(t, func(t *testing.T) { testNothingIsLeftBehind(t, rand.New(rand.NewPCG(seed, 0))) })
 	}
 }
