@@ -26,8 +26,15 @@ type failedAttempt struct {
 // which thereby sees a body that breaks off as what it is: a failed attempt. The
 // answer stays in c; the library gets no more of it than decides about a retry.
 func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
-	c.attempts++
 	c.answer, c.failed = nil, nil
+	if err := c.pace(req.Context()); err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	var status int
+	var header http.Header
+	defer func() { c.session.pacer.answered(status, header, time.Now()) }()
+	c.attempts++
 	release, err := c.session.admit(req.Context())
 	if err != nil {
 		closeBody(req)
@@ -43,6 +50,7 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 		c.failed = &failedAttempt{err: err, sent: a.sent.Load(), timedOut: ctx.Err() != nil, status: a.status}
 		return nil, err
 	}
+	status, header = c.answer.Status, c.answer.Header
 	// Without a Location there is nothing that the client could follow or parse.
 	return &http.Response{
 		StatusCode: c.answer.Status,

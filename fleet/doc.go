@@ -12,8 +12,8 @@
 // Where to find what: tenants.go says what a valid tenant is, lists.go and
 // document.go parse, url.go says which URLs and paths are allowed, fleet.go
 // builds the shared transport, files.go bounds open connections, slots.go bounds
-// how many tenants are active at once, session.go retries, attempt.go sends one
-// attempt, failure.go words what went wrong, rollout.go waits, reads.go weighs what
-// several reads found, restarts.go counts process starts, version.go reads a
-// commit.
+// how many tenants are active at once, session.go retries, pace.go keeps within a
+// tenant's rate limit, attempt.go sends one attempt, failure.go words what went
+// wrong, rollout.go waits, reads.go weighs what several reads found, restarts.go
+// counts process starts, version.go reads a commit.
 package fleet

@@ -93,6 +93,9 @@ func (c *call) fail(err error) *TransportError {
 	if c.ctx.Err() != nil {
 		cause := context.Cause(c.ctx)
 		e := c.newError(FailureStopped, "stopped: "+cause.Error(), "")
+		if c.paced {
+			e.Hint = "it waited for the tenant's rate limit: " + rateLimitAdvice
+		}
 		e.stopped = cause
 		return e
 	}

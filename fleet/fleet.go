@@ -79,6 +79,7 @@ type Fleet struct {
 	transport http.RoundTripper
 	own       *http.Transport      // nil when Config.Transport replaced it
 	slots     chan struct{}        // one for each tenant that is active
+	limited   atomic.Int64         // sessions whose tenants report a rate limit
 	sockets   chan struct{}        // nil: file descriptors are not scarce
 	dialTurns map[string]*dialTurn // by host
 	wrong     string               // the token of AuthWrong

@@ -215,7 +215,7 @@ func TestHalfAndHalfIsFound(t *testing.T) {
 			if coin == nil {
 				var seed uint64
 				_, _ = fmt.Sscanf(r.URL.Host, "tenant-%d.", &seed)
-				coin = rand.New(rand.NewPCG(seed, 14)) //nolint:gosec // a simulation
+				coin = rand.New(rand.NewPCG(seed, 14))
 				coins[r.URL.Host] = coin
 			}
 			if coin.IntN(2) == 0 {

@@ -57,6 +57,9 @@ type Request struct {
 	Org    Org
 	// Idempotent allows retries although the method alone would not.
 	Idempotent bool
+	// Unpaced sends the request although the tenant's rate limit asks for a pause:
+	// for putting things back when little time is left.
+	Unpaced bool
 }
 
 // A Response is what came back. Body holds at most Config.MaxBody bytes. A body that
@@ -84,6 +87,7 @@ type Session struct {
 	base     *url.URL
 	share    slotShare
 	starts   starts
+	pacer    pacer
 	running  chan struct{} // one for each request in flight
 	dialTurn *dialTurn     // nil: every attempt may connect when it likes
 }
@@ -94,6 +98,7 @@ func newSession(f *Fleet, t Tenant, base *url.URL) *Session {
 		fleet: f, tenant: t, base: base,
 		share:   slotShare{entering: make(chan struct{}, 1)},
 		running: make(chan struct{}, perTenant),
+		pacer:   pacer{peers: &f.limited},
 	}
 	if base.Scheme == "https" && f.own != nil {
 		if f.dialTurns[base.Host] == nil {
@@ -120,6 +125,11 @@ func (s *Session) Redactor() *secret.Redactor { return s.fleet.Redactor() }
 // (GET, HEAD, PUT, DELETE, or marked so), and of others only when nothing was
 // sent. Between attempts it waits 250 ms, doubling, jittered, at most 5 s, and no
 // shorter than a Retry-After up to that.
+//
+// Where the tenant's answers report a rate limit (X-RateLimit-Limit, -Remaining and
+// -Reset) that is nearly used up, or one of 429 asks for a pause of up to 2 minutes
+// (Retry-After), attempts wait until the tenant allows them, as long as ctx does.
+// That is no part of an attempt's time, and the slot is free meanwhile.
 //
 // Call it between [Session.Enter] and [Session.Leave]; while it waits before a
 // retry, the caller's slot is free for others. Without an Enter it takes a slot
@@ -239,6 +249,7 @@ type call struct {
 	answer   *Response      // of the last attempt; nil when it failed
 	failed   *failedAttempt // the last attempt, when it failed
 	sent     bool           // whether any attempt may have reached the tenant
+	paced    bool           // it waits for the tenant's rate limit
 	away     bool           // the caller's slot was left and not taken again
 }
 

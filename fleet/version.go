@@ -20,7 +20,10 @@ const maxVersionBody = 1 << 20
 // rolloutOf says where a tenant stands that gave this answer. It fills State,
 // Version and Detail.
 func (s *Session) rolloutOf(resp *Response, o WaitOptions) report.Rollout {
-	if resp.Status >= 500 || resp.Status == http.StatusTooManyRequests {
+	if resp.Status == http.StatusTooManyRequests {
+		return report.Rollout{State: report.Unreachable, Detail: fmt.Sprintf("GET %s answered 429; %s", o.VersionPath, resp.RateLimitHint())}
+	}
+	if resp.Status >= 500 {
 		return report.Rollout{State: report.Unreachable, Detail: fmt.Sprintf("GET %s answered %d; the tenant may be restarting", o.VersionPath, resp.Status)}
 	}
 	version, err := s.commitIn(resp, o)

@@ -19,10 +19,14 @@ type RateLimit struct {
 // a Unix time in seconds or milliseconds; then it is compared with the server's own
 // clock (Date), where the answer has that.
 func RateLimitOf(h http.Header) (RateLimit, bool) {
-	limit, known := number(h.Get("X-RateLimit-Limit"))
-	remaining, left := number(h.Get("X-RateLimit-Remaining"))
-	reset, ends := number(h.Get("X-RateLimit-Reset"))
-	if !known || !left || !ends || limit <= 0 {
+	// Names as Go writes them, which costs nothing where they are absent.
+	limit, ok := number(h.Get("X-Ratelimit-Limit"))
+	if !ok || limit <= 0 {
+		return RateLimit{}, false
+	}
+	remaining, left := number(h.Get("X-Ratelimit-Remaining"))
+	reset, ends := number(h.Get("X-Ratelimit-Reset"))
+	if !left || !ends {
 		return RateLimit{}, false
 	}
 	const years, millis = 1e8, 1e11 // in seconds: 1973 as a date, and the year 5138
