@@ -114,6 +114,11 @@ func (of encoding) unescape(dst []byte, s string) ([]byte, int) {
 			}
 		}
 	case of&backslash != 0 && s[0] == '\\':
+		if len(s) > 1 && (s[1] == '%' || s[1] == '&') {
+			if _, inner := of.unescape(dst, s[1:]); inner > 0 {
+				return dst, 0 // that one first: what it means may be what the backslash escapes
+			}
+		}
 		return unescapeBackslash(dst, s)
 	case of&percent != 0 && s[0] == '%':
 		if c, ok := hexOf(s, 1, 2); ok {

@@ -192,7 +192,7 @@ func (r *Redactor) find(v view, spans []span) []span {
 			continue
 		}
 		i := next - (minRedact - 1)
-		n := r.match(folded[i:])
+		n := r.match(folded[i:min(i+r.longest, len(folded))])
 		if n == 0 {
 			continue
 		}

@@ -43,6 +43,7 @@ var encodings = map[string]func(string) string{
 	"hex":            func(s string) string { return hex.EncodeToString([]byte(s)) },
 	"HEX":            func(s string) string { return fmt.Sprintf("%X", s) },
 	"shell":          func(s string) string { return `'` + strings.ReplaceAll(s, `'`, `'\''`) + `'` },
+	"shell in HTML":  func(s string) string { return html.EscapeString(strings.ReplaceAll(s, `'`, `'\''`)) },
 	"shell, Python":  func(s string) string { return `'` + strings.ReplaceAll(s, `'`, `'"'"'`) + `'` },
 	`shell, \`:       strings.NewReplacer(`"`, `\"`, `'`, `\'`, "/", `\/`, `\`, `\\`, "&", `\&`, "+", `\+`).Replace,
 	"SQL":            func(s string) string { return strings.ReplaceAll(s, `'`, `''`) },
