@@ -25,6 +25,7 @@ type Command struct {
 	Terminal bool
 	Width    int
 
+	ctx      context.Context // of the run: what its reading of files ends with
 	frontend frontend
 	readerOf string // the flag that took standard input
 }
@@ -39,6 +40,7 @@ type frontend interface {
 // Run does what the arguments ask for and returns the exit code. Without
 // arguments under a runner it is the action.
 func (c *Command) Run(ctx context.Context) int {
+	c.ctx = ctx
 	code := report.ExitInconclusive
 	err := parallel.Guard(func() error { code = c.run(ctx); return nil })
 	if err != nil { // a bug of ours is not a verdict on anybody's release

@@ -104,6 +104,9 @@ func TestNoEchoOfATokenIsShown(t *testing.T) {
 		for form, text := range everything(t, reportOf(redacted), redact) {
 			mustNotShow(t, form, text, tokens, raw)
 		}
+		if i%3 > 0 {
+			continue
+		}
 		late := everything(t, reportOf(raw), redact)
 		for _, form := range []string{"report.json", "report.html", "junit.xml", "log"} {
 			mustNotShow(t, form+", not redacted before", late[form], tokens, raw)

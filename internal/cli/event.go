@@ -2,7 +2,7 @@ package cli
 
 import (
 	"encoding/json"
-	"io"
+	"fmt"
 	"os"
 	"strings"
 
@@ -47,17 +47,17 @@ func (c *Command) eventCommit(v *values) string {
 // headSHA reads workflow_run.head_sha of the event payload. The second result
 // says why there is none.
 func (c *Command) headSHA() (string, string) {
-	file, err := os.Open(c.env("GITHUB_EVENT_PATH"))
+	name := c.env("GITHUB_EVENT_PATH") // the runner's own, outside the workspace
+	data, err := c.readRegular(maxEvent, func() (*os.File, error) { return openRegular(name, os.Stat, os.OpenFile) })
 	if err != nil {
-		return "", "the payload that GITHUB_EVENT_PATH names can't be read"
+		return "", fmt.Sprintf("the payload %q, which GITHUB_EVENT_PATH names, can't be read: %v", shown(name), err)
 	}
-	defer file.Close()
 	var payload struct {
 		WorkflowRun struct {
 			HeadSHA string `json:"head_sha"`
 		} `json:"workflow_run"`
 	}
-	if err := json.NewDecoder(io.LimitReader(file, maxEvent)).Decode(&payload); err != nil {
+	if json.Unmarshal(data, &payload) != nil { // its error may quote the payload
 		return "", "the payload is not JSON"
 	}
 	if payload.WorkflowRun.HeadSHA == "" {
