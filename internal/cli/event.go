@@ -3,7 +3,6 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
@@ -47,10 +46,9 @@ func (c *Command) eventCommit(v *values) string {
 // headSHA reads workflow_run.head_sha of the event payload. The second result
 // says why there is none.
 func (c *Command) headSHA() (string, string) {
-	name := c.env("GITHUB_EVENT_PATH") // the runner's own, outside the workspace
-	data, err := c.readRegular(maxEvent, func() (*os.File, error) { return openRegular(name, os.Stat, os.OpenFile) })
+	data, err := c.readEvent()
 	if err != nil {
-		return "", fmt.Sprintf("the payload %q, which GITHUB_EVENT_PATH names, can't be read: %v", shown(name), err)
+		return "", fmt.Sprintf("the payload %q, which GITHUB_EVENT_PATH names, can't be read: %v", shown(c.env("GITHUB_EVENT_PATH")), err)
 	}
 	var payload struct {
 		WorkflowRun struct {

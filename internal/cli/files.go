@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -48,7 +47,7 @@ const readTimeout = 10 * time.Second
 // readFile reads a regular file of at most limit bytes, under a runner inside
 // the workspace. No error of it shows what is in the file.
 func (c *Command) readFile(name string, limit int64) ([]byte, error) {
-	return c.readRegular(limit, func() (*os.File, error) {
+	return c.read(time.After(readTimeout), limit, func() (io.ReadCloser, error) {
 		if !c.confined() {
 			return openRegular(name, os.Stat, os.OpenFile)
 		}
@@ -61,13 +60,16 @@ func (c *Command) readFile(name string, limit int64) ([]byte, error) {
 	})
 }
 
-// readRegular reads a file within the time that a file on a disk may take.
-func (c *Command) readRegular(limit int64, open func() (*os.File, error)) ([]byte, error) {
-	return readWithin(c.ctx, time.After(readTimeout), limit, open)
+// readEvent reads the payload of the event, which the runner keeps outside the
+// workspace.
+func (c *Command) readEvent() ([]byte, error) {
+	return c.read(time.After(readTimeout), maxEvent, func() (io.ReadCloser, error) {
+		return openRegular(c.env("GITHUB_EVENT_PATH"), os.Stat, os.OpenFile)
+	})
 }
 
 // openRegular opens a regular file, or says what it is instead.
-func openRegular(name string, stat func(string) (fs.FileInfo, error), open func(string, int, fs.FileMode) (*os.File, error)) (*os.File, error) {
+func openRegular(name string, stat func(string) (fs.FileInfo, error), open func(string, int, fs.FileMode) (*os.File, error)) (io.ReadCloser, error) {
 	info, err := stat(name)
 	if err == nil {
 		err = mustBeRegular(info)
@@ -111,17 +113,21 @@ func mustBeRegular(info fs.FileInfo) error {
 
 // openSecret opens the file of a secret that the command line names. People give
 // it as the pipe of a process substitution, <(vault read ...).
-func openSecret(name string) (*os.File, error) {
+func openSecret(name string) (io.ReadCloser, error) {
 	if isPipe(name) {
 		return os.Open(name)
 	}
 	return openRegular(name, os.Stat, os.OpenFile)
 }
 
-// readWithin opens something and reads at most limit bytes of it, until the
-// context ends or it is too late (nil: never). What blocks then is left to the
-// end of the process.
-func readWithin[R io.ReadCloser](ctx context.Context, late <-chan time.Time, limit int64, open func() (R, error)) ([]byte, error) {
+// read opens something and reads at most limit bytes of it, until the run is
+// cancelled or it is too late (nil: never). What blocks then is left to the end
+// of the process.
+func (c *Command) read(late <-chan time.Time, limit int64, open func() (io.ReadCloser, error)) ([]byte, error) {
+	var cancelled <-chan struct{}
+	if c.ctx != nil { // else a part of the command stands alone
+		cancelled = c.ctx.Done()
+	}
 	var data []byte
 	done := parallel.Background(func() error {
 		file, err := open()
@@ -142,8 +148,8 @@ func readWithin[R io.ReadCloser](ctx context.Context, late <-chan time.Time, lim
 		return data, nil
 	case <-late:
 		return nil, fmt.Errorf("it was not read within %v; does its file system hang?", readTimeout)
-	case <-ctx.Done():
-		return nil, web.Cause(ctx)
+	case <-cancelled:
+		return nil, web.Cause(c.ctx)
 	}
 }
 

@@ -173,7 +173,7 @@ func TestAFileSystemThatHangsEnds(t *testing.T) {
 		hung := make(chan struct{})
 		defer close(hung)
 		c := &Command{ctx: t.Context()}
-		_, err := c.readRegular(10, func() (*os.File, error) { <-hung; return nil, os.ErrClosed })
+		_, err := c.read(time.After(readTimeout), 10, func() (io.ReadCloser, error) { <-hung; return nil, os.ErrClosed })
 		if err == nil || !strings.Contains(err.Error(), "10s") {
 			t.Errorf("%v", err)
 		}

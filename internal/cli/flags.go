@@ -147,7 +147,7 @@ var tenantsIndex = func() int {
 // standard input, which one input can take.
 func (c *Command) secretFile(v *values, name, file string) string {
 	if file != "-" {
-		data, err := readWithin(c.ctx, nil, maxSecretFile, func() (*os.File, error) { return openSecret(file) })
+		data, err := c.read(nil, maxSecretFile, func() (io.ReadCloser, error) { return openSecret(file) })
 		if err != nil {
 			v.reject(name, "the file %q can't be read: %v", shown(file), err)
 		}
@@ -158,7 +158,7 @@ func (c *Command) secretFile(v *values, name, file string) string {
 		return ""
 	}
 	c.readerOf = name
-	data, err := readWithin(c.ctx, nil, maxSecretFile, func() (io.ReadCloser, error) { return io.NopCloser(c.Stdin), nil })
+	data, err := c.read(nil, maxSecretFile, func() (io.ReadCloser, error) { return io.NopCloser(c.Stdin), nil })
 	if err != nil {
 		v.reject(name, "standard input can't be read: %v", err)
 	}
