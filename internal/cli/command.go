@@ -21,9 +21,10 @@ type Command struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Version string
-	// Terminal says that Stderr is a terminal of Width columns, for a live line.
-	Terminal bool
-	Width    int
+	// OnStdout and OnStderr are what the two streams are shown on: one may be a
+	// terminal and the other a file or a pager.
+	OnStdout Screen
+	OnStderr Screen
 
 	ctx      context.Context // of the run: what its reading of files ends with
 	frontend frontend

@@ -44,7 +44,7 @@ func (c *Command) runMode(ctx context.Context, mode report.Mode, args []string) 
 	default:
 		v.reject("output", "%q is not one of text, json, markdown", shown(output))
 	}
-	t := &terminal{command: c, output: output, color: c.Terminal && c.env("NO_COLOR") == ""}
+	t := &terminal{command: c, output: output}
 	c.frontend = t
 	s, err := c.prepare(mode, v)
 	t.session, t.redact = s, s.redact
