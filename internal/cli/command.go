@@ -113,7 +113,7 @@ func (c *Command) tool() string { return "canary-verify/" + c.Version }
 
 // execute runs a prepared session, with its commit status, to its exit code.
 func (c *Command) execute(ctx context.Context, s *session) report.Exit {
-	for _, w := range s.warnings {
+	for _, w := range append(s.warnings, s.suiteWarnings()...) {
 		c.frontend.Warn(w)
 	}
 	cleanup, done := web.Cleanup(ctx)
