@@ -179,3 +179,42 @@ func TestAFileSystemThatHangsEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestNoFileOfTenantsIsQuoted holds that what is wrong with a list of tenants is
+// said without a word of it: it may hold a token in any place, or be another file.
+func TestNoFileOfTenantsIsQuoted(t *testing.T) {
+	workspace := workspaceOf(t)
+	for name, text := range map[string]string{
+		"git config":   "[remote \"origin\"]\n\turl = https://user:hunter2hunter2@git.example/x.git\n",
+		"environment":  "TOKEN=hunter2hunter2\nA: b\n",
+		"key":          "- {hunter2hunter2: a}\n",
+		"anchor":       "- *hunter2hunter2\n",
+		"tag":          "- {name: a, url: 'https://a.example', token: !!int hunter2hunter2}\n- !hunter2hunter2 {}\n",
+		"escape":       "- {token: \"hunter2hunter2\\hunter2hunter2\"}\n",
+		"sequence":     "- {token: [hunter2hunter2], url: 'https://hunter2hunter2@a.example/?hunter2hunter2'}\n",
+		"duplicate":    "- {token: hunter2hunter2, token: hunter2hunter2}\n",
+		"JSON":         `[{"token": "hunter2hunter2", "url": "https://a.example", "hunter2hunter2": 1}, hunter2hunter2]`,
+		"unterminated": `[{"token": "hunter2hunter2`,
+		"second":       "- {name: a}\n---\nhunter2hunter2: [\n",
+		"name":         "- {name: \"hunter2hunter2\\n\", url: \"ftp://hunter2hunter2\", token: hunter2hunter2}\n",
+	} {
+		file := filepath.Join(workspace, "tenants")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []*Command{
+			{Args: []string{"smoke", "--tenants-file", file}},
+			{Args: []string{"smoke", "--tenants-file", "-"}, Stdin: strings.NewReader(text)},
+			{Environ: runner(t, workspace, "INPUT_TENANTS-FILE=tenants")},
+			{Environ: runner(t, workspace, "INPUT_TENANTS="+text)},
+		} {
+			code, out := play(t, c)
+			for line := range strings.SplitSeq(out, "::add-mask::") { // what the runner is told to hide comes first
+				out = line
+			}
+			if code != 2 || strings.Contains(strings.TrimPrefix(out, "hunter2hunter2"), "hunter2") {
+				t.Errorf("%s, %q: exit %d:\n%s", name, c.Args, code, out)
+			}
+		}
+	}
+}
