@@ -33,13 +33,18 @@ func run(lease time.Duration) {
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryLimit)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	width, _, err := term.GetSize(int(os.Stderr.Fd()))
 	command := &cli.Command{
 		Args: os.Args[1:], Environ: os.Environ(),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Version: version, Lease: lease, Terminal: err == nil, Width: max(width, 80),
+		Version: version, Lease: lease, OnStdout: screen(os.Stdout), OnStderr: screen(os.Stderr),
 	}
 	code := command.Run(ctx)
 	stop()
 	os.Exit(code)
+}
+
+// screen is what a stream is shown on.
+func screen(stream *os.File) cli.Screen {
+	width, _, err := term.GetSize(int(stream.Fd()))
+	return cli.Screen{Terminal: err == nil, Width: width}
 }

@@ -133,7 +133,7 @@ func (s *story) gate(ctx context.Context, code report.Exit, word string, args ..
 	both := io.MultiWriter(s.out, &shown)
 	command := &cli.Command{
 		Args: args, Environ: s.secrets(),
-		Stdout: both, Stderr: both, Version: "demo", Width: 100,
+		Stdout: both, Stderr: both, Version: "demo", OnStdout: cli.Screen{Width: 100},
 	}
 	if got := command.Run(ctx); got != int(code) {
 		return fmt.Errorf("canary-verify %s ended with exit code %d, expected %d", args[0], got, code)

@@ -56,6 +56,20 @@ func facts(r *report.Report, v *fleetView) []fact {
 	return list
 }
 
+// warnings are those of the run and those of its suite, in every format. Of a
+// suite's the first line says what is wrong and where; the others quote the file.
+func warnings(r *report.Report) []string {
+	if r.Suite == nil {
+		return r.Warnings
+	}
+	all := append([]string{}, r.Warnings...)
+	for _, w := range r.Suite.Warnings {
+		first, _, _ := strings.Cut(w, "\n")
+		all = append(all, first)
+	}
+	return all
+}
+
 var canaryWords = map[report.CanaryState]string{
 	report.CanaryMoved: "points at the candidate", report.CanaryRestored: "was restored",
 	report.CanaryUntouched: "was not moved", report.CanaryUnknown: "is in an unknown state",

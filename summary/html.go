@@ -112,7 +112,7 @@ func newPage(r *report.Report) *page {
 	}
 	p.PostMortem = strings.Join(lines, "\n")
 	p.Faults, p.FaultsLeft = pageList(r.Faults, "invalid input")
-	p.Warnings, p.WarningsLeft = pageList(r.Warnings, "warning")
+	p.Warnings, p.WarningsLeft = pageList(warnings(r), "warning")
 	p.addTiles(r, &v)
 	p.addBlocks(r)
 	images, fleet := tables(r, &v)

@@ -24,7 +24,7 @@ func Markdown(r *report.Report) string {
 	s.draft()
 	s.blocks()
 	s.tables(fleet)
-	s.list("### Warnings\n", r.Warnings, "warning")
+	s.list("### Warnings\n", warnings(r), "warning")
 	s.foot()
 	return s.b.String()
 }

@@ -30,9 +30,9 @@ func Text(r *report.Report, color bool, width int) string {
 	t.code("Draft of a post-mortem", draft(r))
 	t.blocks()
 	t.tables(fleet)
-	if len(r.Warnings) > 0 {
+	if list := warnings(r); len(list) > 0 {
 		t.heading("Warnings")
-		t.list(r.Warnings, "warning")
+		t.list(list, "warning")
 	}
 	t.foot()
 	t.verdict()

@@ -22,12 +22,14 @@ type Command struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Version string
-	// Terminal says that Stderr is a terminal of Width columns, for a live line.
-	Terminal bool
-	Width    int
+	// OnStdout and OnStderr are what the two streams are shown on: one may be a
+	// terminal and the other a file or a pager.
+	OnStdout Screen
+	OnStderr Screen
 	// Lease is as in promote.Config; 0: its default. Tests shorten it.
 	Lease time.Duration
 
+	ctx       context.Context // of the run: what its reading of files ends with
 	frontend  frontend
 	readerOf  string // the flag that took standard input
 	stateFile string // where admit remembers what it saw; empty: nowhere
@@ -44,6 +46,7 @@ type frontend interface {
 // Run does what the arguments ask for and returns the exit code. Without
 // arguments under a runner it is the action.
 func (c *Command) Run(ctx context.Context) int {
+	c.ctx = ctx
 	code := report.ExitInconclusive
 	err := parallel.Guard(func() error { code = c.run(ctx); return nil })
 	if err != nil { // a bug of ours is not a verdict on anybody's release
@@ -115,7 +118,7 @@ func (c *Command) tool() string { return "canary-verify/" + c.Version }
 
 // execute runs a prepared session, with its commit status, to its exit code.
 func (c *Command) execute(ctx context.Context, s *session) report.Exit {
-	for _, w := range s.warnings {
+	for _, w := range append(s.warnings, s.suiteWarnings()...) {
 		c.frontend.Warn(w)
 	}
 	cleanup, done := web.Cleanup(ctx)

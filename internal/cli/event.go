@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -73,13 +71,12 @@ type repository struct {
 
 // workflowRun reads the event payload. The second result says why it can't.
 func (c *Command) workflowRun() (workflowRun, string) {
-	var payload workflowRun
-	file, err := os.Open(c.env("GITHUB_EVENT_PATH"))
+	data, err := c.readEvent()
 	if err != nil {
-		return payload, "the payload that GITHUB_EVENT_PATH names can't be read"
+		return workflowRun{}, fmt.Sprintf("the payload %q, which GITHUB_EVENT_PATH names, can't be read: %v", shown(c.env("GITHUB_EVENT_PATH")), err)
 	}
-	defer file.Close()
-	if err := json.NewDecoder(io.LimitReader(file, maxEvent)).Decode(&payload); err != nil {
+	var payload workflowRun
+	if json.Unmarshal(data, &payload) != nil { // its error may quote the payload
 		return workflowRun{}, "the payload is not JSON"
 	}
 	return payload, ""

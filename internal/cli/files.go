@@ -10,7 +10,11 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 	"git.moleculesai.app/molecule-ai/canary-verify/summary"
@@ -36,33 +40,117 @@ func (c *Command) workspace() string {
 // where inputs may come from people who may not read the machine.
 func (c *Command) confined() bool { return len(c.Args) == 0 }
 
-// readFile reads a file of at most limit bytes.
+// readTimeout is how long reading one file may take: on a network mount that
+// hangs it would take for ever.
+const readTimeout = 10 * time.Second
+
+// readFile reads a regular file of at most limit bytes, under a runner inside
+// the workspace. No error of it shows what is in the file.
 func (c *Command) readFile(name string, limit int64) ([]byte, error) {
-	file, err := c.open(name)
-	if err != nil {
-		return nil, plain(err)
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err != nil {
-		return nil, plain(err)
-	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("the file is larger than %d bytes", limit)
-	}
-	return data, nil
+	return c.read(time.After(readTimeout), limit, func() (io.ReadCloser, error) {
+		if !c.confined() {
+			return openRegular(name, os.Stat, os.OpenFile)
+		}
+		root, err := os.OpenRoot(c.workspace())
+		if err != nil {
+			return nil, err
+		}
+		defer root.Close()
+		return openRegular(c.relative(name), root.Stat, root.OpenFile)
+	})
 }
 
-func (c *Command) open(name string) (*os.File, error) {
-	if !c.confined() {
-		return os.Open(name)
+// readEvent reads the payload of the event, which the runner keeps outside the
+// workspace.
+func (c *Command) readEvent() ([]byte, error) {
+	return c.read(time.After(readTimeout), maxEvent, func() (io.ReadCloser, error) {
+		return openRegular(c.env("GITHUB_EVENT_PATH"), os.Stat, os.OpenFile)
+	})
+}
+
+// openRegular opens a regular file, or says what it is instead.
+func openRegular(name string, stat func(string) (fs.FileInfo, error), open func(string, int, fs.FileMode) (*os.File, error)) (io.ReadCloser, error) {
+	info, err := stat(name)
+	if err == nil {
+		err = mustBeRegular(info)
 	}
-	root, err := os.OpenRoot(c.workspace())
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	return root.Open(c.relative(name))
+	// It may be another by now: opening a pipe must not wait for a writer.
+	file, err := open(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err = file.Stat(); err == nil {
+		err = mustBeRegular(info)
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// mustBeRegular refuses what is not a regular file: reading it may block, never
+// end, or do something.
+func mustBeRegular(info fs.FileInfo) error {
+	kind := "something else"
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return nil
+	case mode.IsDir():
+		kind = "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		kind = "a pipe"
+	case mode&fs.ModeSocket != 0:
+		kind = "a socket"
+	case mode&fs.ModeDevice != 0:
+		kind = "a device"
+	}
+	return fmt.Errorf("it must be a regular file, but it is %s", kind)
+}
+
+// openSecret opens the file of a secret that the command line names. People give
+// it as the pipe of a process substitution, <(vault read ...).
+func openSecret(name string) (io.ReadCloser, error) {
+	if isPipe(name) {
+		return os.Open(name)
+	}
+	return openRegular(name, os.Stat, os.OpenFile)
+}
+
+// read opens something and reads at most limit bytes of it, until the run is
+// cancelled or it is too late (nil: never). What blocks then is left to the end
+// of the process.
+func (c *Command) read(late <-chan time.Time, limit int64, open func() (io.ReadCloser, error)) ([]byte, error) {
+	var cancelled <-chan struct{}
+	if c.ctx != nil { // else a part of the command stands alone
+		cancelled = c.ctx.Done()
+	}
+	var data []byte
+	done := parallel.Background(func() error {
+		file, err := open()
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if data, err = io.ReadAll(io.LimitReader(file, limit+1)); err == nil && int64(len(data)) > limit {
+			err = fmt.Errorf("it is larger than %d bytes", limit)
+		}
+		return err
+	})
+	select {
+	case err := <-done:
+		if err != nil {
+			return nil, plain(err)
+		}
+		return data, nil
+	case <-late:
+		return nil, fmt.Errorf("it was not read within %v; does its file system hang?", readTimeout)
+	case <-cancelled:
+		return nil, web.Cause(c.ctx)
+	}
 }
 
 // relative makes a path that names the workspace itself relative to it.
@@ -76,10 +164,13 @@ func (c *Command) relative(name string) string {
 // plain shortens an error of the file system to what a user can act on.
 func plain(err error) error {
 	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		return pathErr.Err
+	if !errors.As(err, &pathErr) {
+		return err
 	}
-	return err
+	if strings.Contains(pathErr.Err.Error(), "escapes from parent") { // the words of os.Root, which exports no error
+		return errors.New("it is not in the workspace; a link must not lead out of it either")
+	}
+	return pathErr.Err
 }
 
 // reportFiles renders the report in every form that report-dir gets. All text

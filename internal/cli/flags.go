@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -55,7 +57,7 @@ func (c *Command) runMode(ctx context.Context, mode report.Mode, args []string) 
 	default:
 		v.reject("output", "%q is not one of text, json, markdown", shown(output))
 	}
-	t := &terminal{command: c, output: output, color: c.Terminal && c.env("NO_COLOR") == "", quiet: mode == report.ModeAdmit}
+	t := &terminal{command: c, output: output, quiet: mode == report.ModeAdmit}
 	c.frontend = t
 	c.stateFile, _ = flags.GetString("state")
 	c.mirrorOf, _ = flags.GetString("as")
@@ -138,8 +140,8 @@ func (c *Command) flagValues(mode report.Mode, flags *pflag.FlagSet) *values {
 				raw = given
 			}
 		}
-		if in.name == "tenants-file" && raw == "-" {
-			if data := c.secretFile(v, in.name, "-"); data != "" {
+		if in.name == "tenants-file" && (raw == "-" || isPipe(raw)) {
+			if data := c.secretFile(v, in.name, raw); data != "" {
 				v.set(inputs[tenantsIndex], data)
 			}
 			continue
@@ -150,7 +152,7 @@ func (c *Command) flagValues(mode report.Mode, flags *pflag.FlagSet) *values {
 }
 
 // tenantsIndex is where the table has the structured tenants, which may come
-// from standard input by way of tenants-file.
+// from standard input or a pipe by way of tenants-file.
 var tenantsIndex = func() int {
 	for i, in := range inputs {
 		if in.name == "tenants" {
@@ -160,11 +162,11 @@ var tenantsIndex = func() int {
 	panic("the table has no tenants")
 }()
 
-// secretFile reads the value of a secret input; "-" is standard input, which
-// one input can take.
+// secretFile reads the value of a secret input from a file, a pipe, or "-",
+// standard input, which one input can take.
 func (c *Command) secretFile(v *values, name, file string) string {
 	if file != "-" {
-		data, err := c.readFile(file, maxSecretFile)
+		data, err := c.read(nil, maxSecretFile, func() (io.ReadCloser, error) { return openSecret(file) })
 		if err != nil {
 			v.reject(name, "the file %q can't be read: %v", shown(file), err)
 		}
@@ -175,11 +177,17 @@ func (c *Command) secretFile(v *values, name, file string) string {
 		return ""
 	}
 	c.readerOf = name
-	data, err := io.ReadAll(io.LimitReader(c.Stdin, maxSecretFile))
+	data, err := c.read(nil, maxSecretFile, func() (io.ReadCloser, error) { return io.NopCloser(c.Stdin), nil })
 	if err != nil {
 		v.reject(name, "standard input can't be read: %v", err)
 	}
 	return string(data)
+}
+
+// isPipe reports whether a path names a pipe, such as <(sops -d tenants.yml).
+func isPipe(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode()&fs.ModeNamedPipe != 0
 }
 
 // secretAdvice says how to give a secret to someone who tried a flag.

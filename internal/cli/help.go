@@ -71,7 +71,7 @@ func (c *Command) printModeHelp(m report.Mode) {
 		fmt.Fprintf(c.Stdout, "  --%s %s\n", name, placeholderOf(in))
 		fmt.Fprintf(c.Stdout, "        %s\n", in.help)
 		if in.secret {
-			fmt.Fprintf(c.Stdout, "        A secret: the flag names a file (- is standard input); or set %s.\n", flagVariable(in.name))
+			fmt.Fprintf(c.Stdout, "        A secret: the flag names a file, a pipe such as <(command), or - for standard input; or set %s.\n", flagVariable(in.name))
 		}
 		if in.def != "" {
 			fmt.Fprintf(c.Stdout, "        Default: %s\n", in.def)

@@ -178,7 +178,7 @@ func (c *Command) tenants(v *values) []fleet.Tenant {
 	default:
 		var data []byte
 		if data, err = c.readFile(v.text(form), maxTenantsFile); err != nil {
-			v.reject(form, "%v", err)
+			v.reject(form, "the file %q can't be read: %v", shown(v.text(form)), err)
 			return nil
 		}
 		tenants, err = fleet.ParseTenants(data, allowHTTP)

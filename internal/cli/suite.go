@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
@@ -61,4 +62,21 @@ func (c *Command) checkSuite(file string) report.Exit {
 	}
 	fmt.Fprintf(c.Stdout, "%s: %d checks, %s\n", shown(file), len(suite.CheckNames()), suite.Hash)
 	return report.ExitOK
+}
+
+// maxSuiteWarnings is how many warnings of the suite a run shows as it begins; the
+// summary and `suite check` list more.
+const maxSuiteWarnings = 5
+
+// suiteWarnings says which checks of the suite prove nothing.
+func (s *session) suiteWarnings() []string {
+	if s.plan.Suite == nil {
+		return nil
+	}
+	all := s.plan.Suite.Warnings
+	shown := slices.Clone(all[:min(len(all), maxSuiteWarnings)])
+	if left := len(all) - len(shown); left > 0 {
+		shown = append(shown, fmt.Sprintf("the suite has %s; canary-verify suite check lists them", report.Count(left, "more warning")))
+	}
+	return shown
 }

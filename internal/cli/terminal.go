@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -13,13 +14,31 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/summary"
 )
 
+// A Screen is what a stream is shown on. The zero Screen is a file or a pipe.
+type Screen struct {
+	Terminal bool
+	Width    int // in columns; 0: unknown
+}
+
+// Widths of text, in columns.
+const (
+	usualWidth = 80 // where nothing says how wide the screen is
+	leastWidth = 40 // narrower text is no easier to read
+)
+
+func (s Screen) width() int { return max(cmp.Or(s.Width, usualWidth), leastWidth) }
+
+// colored reports whether a stream may be coloured: https://no-color.org.
+func (c *Command) colored(s Screen) bool {
+	return s.Terminal && c.env("NO_COLOR") == "" && c.env("TERM") != "dumb"
+}
+
 // A terminal is the front end of a run on the command line: progress on the error
 // stream, the result on standard output.
 type terminal struct {
 	command *Command
 	output  string // text, json or markdown
-	color   bool
-	quiet   bool // for scripts: no progress, and the result is one line
+	quiet   bool   // for scripts: no progress, and the result is one line
 	redact  *secret.Redactor
 	session *session
 
@@ -71,12 +90,14 @@ func (t *terminal) Warn(line string) {
 func (t *terminal) Progress(done, total int, what string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.command.Terminal || total == 0 {
+	if !t.command.OnStderr.Terminal || t.command.env("TERM") == "dumb" || total == 0 {
 		return
 	}
-	const bar = 30
+	width := t.command.OnStderr.width()
+	bar := min(30, width/3)
 	full := bar * min(done, total) / total
 	line := fmt.Sprintf("%s%s %d/%d %s", strings.Repeat("█", full), strings.Repeat("░", bar-full), done, total, t.safe(what))
+	line = untrusted.Line(line, width-1) // a line that wraps could not be erased
 	if line == t.live || done < total && time.Since(t.drawn) < redrawEvery {
 		return
 	}
@@ -137,7 +158,7 @@ func (t *terminal) render(w io.Writer, r *report.Report) error {
 		}
 		b.WriteString(string(r.Admission.Digest) + "\n")
 	default:
-		b.WriteString(summary.Text(r, t.color, t.command.Width))
+		b.WriteString(summary.Text(r, t.command.colored(t.command.OnStdout), t.command.OnStdout.width()))
 	}
 	_, err := io.WriteString(w, t.redact.Redact(b.String()))
 	return err

@@ -219,7 +219,7 @@ func countedGate(args []string) error {
 		}
 	}()
 	var said bytes.Buffer
-	command := &cli.Command{Args: args, Environ: os.Environ(), Stdin: os.Stdin, Stdout: &said, Stderr: &said, Version: "bench", Width: 80}
+	command := &cli.Command{Args: args, Environ: os.Environ(), Stdin: os.Stdin, Stdout: &said, Stderr: &said, Version: "bench"}
 	code := command.Run(context.Background())
 	close(done)
 	if code != 0 {
