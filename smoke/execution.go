@@ -197,7 +197,7 @@ func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
 // to know what was created.
 func (x *execution) evaluate(ctx context.Context, st *step, request fleet.Request, response *fleet.Response) {
 	a := x.seen(response, x.values)
-	e := expr.NewEvaluation(a).Within(ctx)
+	e := expr.NewEvaluation(a).Within(ctx).Showing(x.session.Redactor().Redact)
 	if st.expect != nil {
 		if clause, err := e.Unmet(st.expect); clause != nil {
 			x.unmet(ctx, st, request, a, unmet{clause: clause, err: err})
@@ -207,7 +207,7 @@ func (x *execution) evaluate(ctx context.Context, st *step, request fleet.Reques
 	for _, s := range st.save {
 		v, err := e.Value(s.value)
 		if err == nil && isNothing(v) {
-			err = fmt.Errorf("it is %s", expr.Describe(v))
+			err = fmt.Errorf("it is %s", expr.Describe(v)) // nothing that could be secret
 		}
 		if err != nil {
 			x.unmet(ctx, st, request, a, unmet{clause: s.value, err: err, save: s.name})
