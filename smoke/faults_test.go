@@ -152,7 +152,7 @@ const largeLists sim.Fault = "large-lists"
 
 const (
 	trip    = "memory round-trip"
-	bearers = "memories without and with a wrong bearer" // of workspace-server alone
+	bearers = "memories without bearer and with a wrong bearer" // of workspace-server alone
 )
 
 // elsewhere are the faults of routes that a suite does not use, and of promises
