@@ -57,6 +57,9 @@ type Request struct {
 	Org    Org
 	// Idempotent allows retries although the method alone would not.
 	Idempotent bool
+	// Unpaced sends the request although the tenant's rate limit asks for a pause:
+	// for putting things back when little time is left.
+	Unpaced bool
 }
 
 // A Response is what came back. Body holds at most [MaxBody] bytes. A body that
