@@ -51,6 +51,7 @@ type execution struct {
 	// late outlives the run for a moment, in which answers are waited for that say
 	// what was created, and what was created is deleted.
 	late   context.Context
+	hurry  bool   // the run was stopped
 	unsure string // a request that may have created something, but whose answer did not say what
 	outcome
 }
@@ -81,7 +82,7 @@ func (x *execution) run(ctx context.Context) {
 	var done context.CancelFunc
 	x.late, done = web.Outlive(ctx, web.AfterCancelTenant, web.AfterCancelTenant)
 	defer done()
-	defer x.cleanUp()
+	defer func() { x.cleanUp(ctx.Err() != nil) }()
 	for i := range x.check.steps {
 		if x.step(ctx, &x.check.steps[i]); x.reason != none {
 			if len(x.check.steps) > 1 {
@@ -128,6 +129,7 @@ func (x *execution) try(ctx context.Context, st *step) {
 		x.notSent(st, err)
 		return
 	}
+	request.Unpaced = x.hurry
 	if ctx.Err() != nil {
 		x.fail(stopped, "stopped: "+web.Cause(ctx).Error())
 		x.answer = "stopped"
@@ -307,8 +309,9 @@ func plain(r fleet.Request) string {
 }
 
 // cleanUp runs the steps of finally, all of them, whatever happened before, and
-// for a moment also when the run was stopped.
-func (x *execution) cleanUp() {
+// for a moment also when the run was stopped: then no rate limit holds them up.
+func (x *execution) cleanUp(hurry bool) {
+	x.hurry = hurry
 	for i := range x.check.finally {
 		x.cleanUpStep(x.late, &x.check.finally[i])
 	}
@@ -331,6 +334,7 @@ func (x *execution) cleanUpStep(ctx context.Context, st *step) {
 		}
 		return
 	}
+	request.Unpaced = x.hurry
 	response, err := x.send(ctx, request)
 	switch {
 	case err != nil:
