@@ -135,11 +135,7 @@ func (x *execution) try(ctx context.Context, st *step) {
 		x.answer = "stopped"
 		return
 	}
-	sending := ctx
-	if x.creates(st) {
-		sending = x.late
-	}
-	response, err := x.send(sending, request)
+	response, err := x.send(x.patience(ctx, st), request)
 	if err != nil {
 		x.noAnswer(st, request, err)
 		return
@@ -295,11 +291,13 @@ func (u unmet) got(a *answer, values []string) string {
 	}
 }
 
-// creates reports whether a step may make something that finally deletes. Its
-// answer is waited for also when the run ends meanwhile: without it nobody knows
-// what to delete.
-func (x *execution) creates(st *step) bool {
-	return len(x.check.finally) > 0 && len(st.save) > 0 && st.method != http.MethodGet && st.method != http.MethodHead
+// patience is how long an answer is waited for: one that says what finally has to
+// delete, also for a moment after the run has ended.
+func (x *execution) patience(ctx context.Context, st *step) context.Context {
+	if len(x.check.finally) > 0 && len(st.save) > 0 && st.method != http.MethodGet && st.method != http.MethodHead {
+		return x.late
+	}
+	return ctx
 }
 
 // plain names a request by its real path.
