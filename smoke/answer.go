@@ -158,7 +158,7 @@ func (a *answer) summary() string {
 
 // saysJSON reports whether the answer says that it is JSON (RFC 8259, RFC 6839).
 func (a *answer) saysJSON() bool {
-	media := mediaType(a.response.Header)
+	media := mediaType(a.response.Header.Get("Content-Type"))
 	return media == "application/json" || media == "text/json" ||
 		strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
 }
@@ -166,14 +166,15 @@ func (a *answer) saysJSON() bool {
 // contentType names the kind of body for people. Like all that comes from an
 // answer it is neither redacted nor sanitised yet.
 func (a *answer) contentType() string {
-	kind := a.response.Header.Get("Content-Type")
-	return cmp.Or(mediaType(a.response.Header), kind, "without a content type")
+	// Parsing changes it to lower case, in which no secret would be found.
+	kind := a.redact.Redact(a.response.Header.Get("Content-Type"))
+	return cmp.Or(mediaType(kind), kind, "without a content type")
 }
 
-// mediaType returns the media type of a body, empty where there is none that is
+// mediaType returns the media type of a content type, empty where that is not
 // valid.
-func mediaType(h http.Header) string {
-	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+func mediaType(kind string) string {
+	media, _, err := mime.ParseMediaType(kind)
 	if err != nil {
 		return ""
 	}

@@ -25,13 +25,16 @@
 // fails. A request is a method (get, head, post, put, patch, delete) with a path
 // below the tenant's URL; headers; a body, which is sent as JSON when it is a
 // mapping or a list and as it is when it is text; auth (admin, the default, none
-// or wrong); idempotent: true where a post or patch may be sent again.
+// or wrong); org (own, the default, none or wrong: a check that asks so is skipped on
+// a tenant without an org id); idempotent: true where a post or patch may be sent
+// again.
 //
 // within repeats a request, with growing pauses, until its expectation is met.
 // save keeps values, given as expressions, for the steps after it; the step fails
 // where a value is absent or empty. finally cleans up: all its steps are sent
-// whatever happened before, also for a moment after the run was stopped, except
-// those that need a value which was never saved. What goes wrong there is noted
+// whatever happened before, also for a moment after the run was stopped, in which
+// the answer of a step that saves something is still waited for, except those that
+// need a value which was never saved. What goes wrong there is noted
 // in the Detail of the result; the check fails by it only where the step has an
 // expect of its own.
 //
@@ -40,6 +43,20 @@
 // bodies. It is escaped for its place. A text in a JSON body that is one
 // placeholder and nothing else becomes the saved value itself, a number with all
 // its digits; $${ stands for the text ${.
+//
+// sweep: {list, where, age, delete} removes what a run that was killed left: beside
+// the checks it deletes at most 50 elements of the list whose name begins with the
+// checks' own prefix and which are older than an hour by the tenant's clock.
+//
+// # Outages
+//
+// A 5xx may be the build's failure, or the tenant's database may be down. So the
+// request is sent again after a short pause (a post or patch only where it is
+// idempotent), and confirm: {get, down} is asked beside it. Where the tenant reports
+// its outage anywhere in the run, its 5xx answers are errors; where it does not and
+// the 5xx comes again, the check fails. What passes the second time is flaky. Any
+// other answer that does not meet its expectation fails the check at once; one of
+// which more is needed than is read is an error.
 //
 // # Expectations
 //
@@ -65,5 +82,6 @@
 // When a suite is loaded, each expectation is tried on answers of tenants that
 // don't work: an HTML page that repeats the request, {}, null, an error with
 // status 200, and so on. One that passes on any of them could not tell a dead
-// tenant from a live one. That is a warning, and with strict: true an error.
+// tenant from a live one. That is a warning, with strict: true an error. A suite no
+// check of which can is refused.
 package smoke

@@ -105,6 +105,8 @@ func (e *evidence) hint(r reason, product, hasOrg bool) string {
 		return "the service failed on this request, and reports no outage of what it depends on; the tenant's log of this moment says why"
 	case (r == serverError || r == unconfirmed) && e.down:
 		return outageHint(product)
+	case r == unconfirmed && product:
+		return molecule.MaybeOutageHint
 	case r == unconfirmed:
 		return "the service failed on this request, and it could not be learned whether what it depends on is up; run again"
 	case r == orgGuard && product && !e.hidden:

@@ -51,6 +51,7 @@ type execution struct {
 	// late outlives the run for a moment, in which answers are waited for that say
 	// what was created, and what was created is deleted.
 	late   context.Context
+	hurry  bool   // the run was stopped
 	unsure string // a request that may have created something, but whose answer did not say what
 	outcome
 }
@@ -81,7 +82,7 @@ func (x *execution) run(ctx context.Context) {
 	var done context.CancelFunc
 	x.late, done = web.Outlive(ctx, web.AfterCancelTenant, web.AfterCancelTenant)
 	defer done()
-	defer x.cleanUp()
+	defer func() { x.cleanUp(ctx.Err() != nil) }()
 	for i := range x.check.steps {
 		if x.step(ctx, &x.check.steps[i]); x.reason != none {
 			if len(x.check.steps) > 1 {
@@ -128,16 +129,13 @@ func (x *execution) try(ctx context.Context, st *step) {
 		x.notSent(st, err)
 		return
 	}
+	request.Unpaced = x.hurry
 	if ctx.Err() != nil {
 		x.fail(stopped, "stopped: "+web.Cause(ctx).Error())
 		x.answer = "stopped"
 		return
 	}
-	sending := ctx
-	if x.creates(st) {
-		sending = x.late
-	}
-	response, err := x.send(sending, request)
+	response, err := x.send(x.patience(ctx, st), request)
 	if err != nil {
 		x.noAnswer(st, request, err)
 		return
@@ -197,7 +195,7 @@ func (x *execution) noAnswer(st *step, request fleet.Request, err error) {
 // to know what was created.
 func (x *execution) evaluate(ctx context.Context, st *step, request fleet.Request, response *fleet.Response) {
 	a := x.seen(response, x.values)
-	e := expr.NewEvaluation(a).Within(ctx)
+	e := expr.NewEvaluation(a).Within(ctx).Showing(x.session.Redactor().Redact)
 	if st.expect != nil {
 		if clause, err := e.Unmet(st.expect); clause != nil {
 			x.unmet(ctx, st, request, a, unmet{clause: clause, err: err})
@@ -207,7 +205,7 @@ func (x *execution) evaluate(ctx context.Context, st *step, request fleet.Reques
 	for _, s := range st.save {
 		v, err := e.Value(s.value)
 		if err == nil && isNothing(v) {
-			err = fmt.Errorf("it is %s", expr.Describe(v))
+			err = fmt.Errorf("it is %s", expr.Describe(v)) // nothing that could be secret
 		}
 		if err != nil {
 			x.unmet(ctx, st, request, a, unmet{clause: s.value, err: err, save: s.name})
@@ -293,11 +291,13 @@ func (u unmet) got(a *answer, values []string) string {
 	}
 }
 
-// creates reports whether a step may make something that finally deletes. Its
-// answer is waited for also when the run ends meanwhile: without it nobody knows
-// what to delete.
-func (x *execution) creates(st *step) bool {
-	return len(x.check.finally) > 0 && len(st.save) > 0 && st.method != http.MethodGet && st.method != http.MethodHead
+// patience is how long an answer is waited for: one that says what finally has to
+// delete, also for a moment after the run has ended.
+func (x *execution) patience(ctx context.Context, st *step) context.Context {
+	if len(x.check.finally) > 0 && len(st.save) > 0 && st.method != http.MethodGet && st.method != http.MethodHead {
+		return x.late
+	}
+	return ctx
 }
 
 // plain names a request by its real path.
@@ -307,8 +307,9 @@ func plain(r fleet.Request) string {
 }
 
 // cleanUp runs the steps of finally, all of them, whatever happened before, and
-// for a moment also when the run was stopped.
-func (x *execution) cleanUp() {
+// for a moment also when the run was stopped: then no rate limit holds them up.
+func (x *execution) cleanUp(hurry bool) {
+	x.hurry = hurry
 	for i := range x.check.finally {
 		x.cleanUpStep(x.late, &x.check.finally[i])
 	}
@@ -331,6 +332,7 @@ func (x *execution) cleanUpStep(ctx context.Context, st *step) {
 		}
 		return
 	}
+	request.Unpaced = x.hurry
 	response, err := x.send(ctx, request)
 	switch {
 	case err != nil:

@@ -168,3 +168,13 @@ func TestErrorsQuoteNoForeignFile(t *testing.T) {
 		}
 	}
 }
+
+func TestLoadEndsInTime(t *testing.T) {
+	const text = "checks:\n  - {name: a, get: /x, expect: 'status == 200 && is_array(json)'}\n"
+	file := newSuiteFile("suite.yml", []byte(text))
+	d := &decoder{suiteFile: file, suite: &Suite{}, deadline: time.Now().Add(-time.Second)}
+	d.decode(file.parse([]byte(text)))
+	if err := file.err(); err == nil || !strings.Contains(err.Error(), "suite.yml:2:5: the suite takes longer than 10s to load") {
+		t.Errorf("%v", err)
+	}
+}

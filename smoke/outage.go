@@ -114,6 +114,6 @@ func (t *tenantRun) send(ctx context.Context, request fleet.Request) (*fleet.Res
 func (x *execution) flaked(what string) {
 	x.flaky = true
 	if x.remark == "" {
-		x.remark = fmt.Sprintf("it passed only when asked again; first %s", what)
+		x.remark = fmt.Sprintf("it passed only after a retry; first, %s", what)
 	}
 }

@@ -53,7 +53,6 @@ func scripted(routes map[string]script) (served, func(route string) int) {
 
 // TestServerErrors has every way in which a tenant can answer a 5xx.
 func TestServerErrors(t *testing.T) {
-	const get, post = "GET /a", "POST /a"
 	ok, fails, down := script{{200, `{"ok":true}`}}, script{{500, bare}}, script{{503, dbDown}}
 	once := func(first, then script) script { return append(first[:1:1], then...) }
 	for name, c := range map[string]struct {

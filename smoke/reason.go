@@ -93,7 +93,7 @@ func (t *tenantRun) answerHint(st *step, r *fleet.Response) string {
 	case web.Unavailable(r.Status) && t.evidence.isDown():
 		return outageHint(t.suite.product)
 	case r.Status == http.StatusTooManyRequests:
-		return "the tenant limits requests; run again later, or check fewer tenants at once"
+		return "the tenant limits requests: raise soak-interval, check fewer tenants at once, or run again later"
 	case web.Unavailable(r.Status):
 		return "a proxy in front of the tenant can't reach it: it may be restarting or overloaded"
 	case t.suite.product && missing(r) && molecule.OtherSuite(st.line()) != "":

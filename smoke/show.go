@@ -25,7 +25,9 @@ const (
 )
 
 // A cleaner makes text fit to be shown: without secrets, then without anything
-// that a terminal or a runner would act on.
+// that a terminal or a runner would act on. Rendering may change a secret so that
+// it is not found any more (quotes, lower case): so what is foreign is redacted
+// before it is rendered, and the whole text after that.
 type cleaner struct{ redact *secret.Redactor }
 
 // line returns text as one line of at most limit characters. Text that is far
@@ -49,6 +51,9 @@ func (c cleaner) values(clause *expr.Expr, a *answer) []string {
 	var shown []string
 	for _, part := range clause.Values() {
 		if v, err := e.Value(part); err == nil && len(shown) < maxValues {
+			if text, ok := v.(string); ok {
+				v = c.redact.Redact(text)
+			}
 			shown = append(shown, c.line(fmt.Sprintf("%s = %s", part, expr.Describe(v)), maxValueShown))
 		}
 	}
@@ -108,6 +113,7 @@ func (c cleaner) curl(tenant fleet.Tenant, r fleet.Request) string {
 	default:
 		b.WriteString(" -X " + r.Method)
 	}
+	quote := func(s string) string { return quote(c.redact.Redact(s)) }
 	b.WriteString(" " + quote(tenant.URL+r.Path))
 	switch r.Auth {
 	case fleet.AuthAdmin:

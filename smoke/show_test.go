@@ -3,11 +3,13 @@ package smoke
 import (
 	"net/http"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/expr"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
 
@@ -61,5 +63,33 @@ func TestCurlIsWhatAShellReads(t *testing.T) {
 		if strings.Contains(got, "$TOKEN") || !strings.Contains(got, part) || !strings.Contains(got, "--head") {
 			t.Errorf("%s", got)
 		}
+	}
+}
+
+// TestRenderingHidesNoSecretFromTheRedactor has a token with characters that our
+// own rendering changes, at every place where an answer is shown.
+func TestRenderingHidesNoSecretFromTheRedactor(t *testing.T) {
+	const token = `Se"cr3t\'T0ken`
+	redactor := secret.NewRedactor(secret.New(token))
+	c := cleaner{redactor}
+	response := jsonResponse(`{"t":` + strconv.Quote(token) + `}`)
+	a := &answer{response: response, redact: redactor, values: map[string]any{"id": token}}
+	clause, errs := expr.CompileCondition("json.t > 1 && id == nil", "id")
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	_, err := expr.NewEvaluation(a).Showing(redactor.Redact).True(clause)
+	texts := append(c.values(clause, a), err.Error(),
+		c.curl(fleet.Tenant{URL: "https://tenant.example"}, fleet.Request{Method: "PUT", Path: "/", Body: []byte(token), Header: http.Header{"X": {token}}}))
+	response.Header.Set("Content-Type", "Se-cr3t-Token/json")
+	a.redact = secret.NewRedactor(secret.New("Se-cr3t-Token"))
+	texts = append(texts, a.contentType(), a.summary())
+	for _, text := range texts {
+		if strings.Contains(strings.ToLower(text), "cr3t") {
+			t.Errorf("the token is in %s", text)
+		}
+	}
+	if len(texts) < 6 {
+		t.Errorf("only %q", texts)
 	}
 }

@@ -1,6 +1,9 @@
 package smoke_test
 
 import (
+	"flag"
+	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,12 +26,20 @@ func builtin(t testing.TB, name string) *smoke.Suite {
 	return load(t, name, string(text))
 }
 
+// loaded are the suites that were loaded already: under the race detector, loading
+// the same ones again and again would be what these tests do most.
+var loaded sync.Map
+
 func load(t testing.TB, name, text string) *smoke.Suite {
 	t.Helper()
+	if s, ok := loaded.Load(name + text); ok {
+		return s.(*smoke.Suite)
+	}
 	s, err := smoke.Load(name, []byte(text))
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+	loaded.Store(name+text, s)
 	return s
 }
 
@@ -81,4 +92,11 @@ func TestHealthyTenantPasses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMain lets more tests run side by side than there are processors: most of them
+// wait for a tenant.
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "8")
+	os.Exit(m.Run())
 }

@@ -77,7 +77,7 @@ func (t *tenantRun) due(ctx context.Context, response *fleet.Response, found *le
 	rows, ok := value.([]any)
 	now, dateErr := http.ParseTime(response.Header.Get("Date"))
 	if err == nil && !ok {
-		err = fmt.Errorf("the answer is %s, not an array", expr.Describe(value))
+		err = errors.New("the answer is not an array")
 	}
 	if err == nil && dateErr != nil {
 		err = errors.New("the answer has no Date, without which nothing can be said of an age")
@@ -87,7 +87,7 @@ func (t *tenantRun) due(ctx context.Context, response *fleet.Response, found *le
 		return nil
 	}
 	var due []string
-	e := expr.NewEvaluation(a).Within(ctx)
+	e := expr.NewEvaluation(a).Within(ctx).Showing(t.session.Redactor().Redact)
 	for _, row := range rows {
 		if ours, err := e.Element(s.where, row); ours != true {
 			if limit := new(expr.LimitError); errors.As(err, &limit) {

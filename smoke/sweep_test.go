@@ -54,9 +54,9 @@ func (s *rowServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	time.Sleep(10 * time.Millisecond)
 	s.mu.Lock()
 	status, body := s.answer(r)
+	text, _ := json.Marshal(body)
 	s.mu.Unlock()
 	time.Sleep(10 * time.Millisecond)
-	text, _ := json.Marshal(body)
 	return &http.Response{
 		StatusCode: status, Request: r, Body: io.NopCloser(strings.NewReader(string(text))), ContentLength: int64(len(text)),
 		Header: http.Header{"Content-Type": {"application/json"}, "Date": {s.now().UTC().Format(http.TimeFormat)}},

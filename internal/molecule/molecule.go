@@ -61,6 +61,10 @@ func Outage(body []byte) bool {
 // routes answer as ever.
 const OutageHint = "the tenant can't reach its Postgres database: its platform is down, which says nothing about the build"
 
+// MaybeOutageHint says what it means that a tenant failed on a request, and could
+// not say at once whether its database is up.
+const MaybeOutageHint = "the service failed on this request, and it could not be learned whether its Postgres database was up at that moment; run again"
+
 // GuardHint says what the org guard's answer to a guarded route means, and what
 // to do. Others reports whether other guarded routes of the tenant answered,
 // hasOrg whether an org id was sent.
