@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -47,6 +48,9 @@ func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
 	c.answer, err = a.send(ctx, req)
 	c.sent = c.sent || a.sent.Load()
 	if err != nil {
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			c.refused++
+		}
 		c.failed = &failedAttempt{err: err, sent: a.sent.Load(), timedOut: ctx.Err() != nil, status: a.status}
 		return nil, err
 	}

@@ -55,6 +55,7 @@ type TransportError struct {
 	URL      string
 	Kind     FailureKind
 	Attempts int           // 0: it never came to one
+	Refused  int           // attempts to which the tenant refused a connection
 	Elapsed  time.Duration // of all attempts and the waits between them
 	Sent     bool          // whether any attempt may have reached the tenant
 	Status   int           // of the header that came before the last attempt broke; 0: none
@@ -130,7 +131,7 @@ func (c *call) newError(kind FailureKind, cause, hint string) *TransportError {
 	s := c.session
 	e := &TransportError{
 		Tenant: s.tenant.Name, Method: s.clean(c.request.Method, 20), URL: s.clean(s.shownURL(c.request.Path), maxURL),
-		Kind: kind, Attempts: c.attempts, Elapsed: time.Since(c.began), Sent: c.sent, Cause: s.clean(cause, maxCause), Hint: hint,
+		Kind: kind, Attempts: c.attempts, Refused: c.refused, Elapsed: time.Since(c.began), Sent: c.sent, Cause: s.clean(cause, maxCause), Hint: hint,
 	}
 	if c.failed != nil {
 		e.Status = c.failed.status

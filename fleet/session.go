@@ -72,6 +72,7 @@ type Response struct {
 	Complete bool          // the body ended within Config.MaxBody
 	Elapsed  time.Duration // of the last attempt: from sending it to the end of the body
 	Attempts int           // at least 1
+	Refused  int           // attempts to which the tenant refused a connection
 }
 
 // MaxBody is Config.MaxBody where nobody set another.
@@ -174,7 +175,7 @@ func (s *Session) do(ctx context.Context, r Request, how sending) (*Response, er
 	}
 	// An answer after which a retry was cut short is none.
 	if c.answer != nil && !c.away {
-		c.answer.Attempts = c.attempts
+		c.answer.Attempts, c.answer.Refused = c.attempts, c.refused
 		return c.answer, nil
 	}
 	return nil, c.fail(err)
@@ -246,6 +247,7 @@ type call struct {
 	ctx      context.Context // the caller's
 	began    time.Time
 	attempts int
+	refused  int            // of these, by a refused connection
 	answer   *Response      // of the last attempt; nil when it failed
 	failed   *failedAttempt // the last attempt, when it failed
 	sent     bool           // whether any attempt may have reached the tenant

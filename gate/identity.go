@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"fmt"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
@@ -65,5 +66,22 @@ func (r *run) readAfter(ctx context.Context, e *evidence, beside []report.Rollou
 		if i < len(restarts) {
 			t.Restarts = restarts[i]
 		}
+	}
+}
+
+// warnOfUnrest names the tenants that refused connections or restarted while they
+// were checked: one whose checks pass in between is not well.
+func (r *run) warnOfUnrest(tenants []report.Tenant) {
+	found := 0
+	for _, t := range tenants {
+		if t.Refused == 0 && t.Restarts == 0 {
+			continue
+		}
+		if found++; found <= maxWarned {
+			r.warn(fmt.Sprintf("%s: %s and %s while it was checked", t.Name, report.Count(t.Refused, "refused connection"), report.Count(t.Restarts, "restart")))
+		}
+	}
+	if found > maxWarned {
+		r.warn(report.Count(found-maxWarned, "more tenant") + " refused connections or restarted; the report lists them")
 	}
 }

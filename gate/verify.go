@@ -70,6 +70,7 @@ func (r *run) gather(ctx context.Context, e *evidence) {
 	}
 	if checked {
 		r.confirm(ctx, e, *beside)
+		r.warnOfUnrest(e.tenants)
 	}
 }
 
@@ -239,7 +240,7 @@ func (r *run) warnOfPasses(results []report.Tenant) {
 		}
 	}
 	if found > maxWarned {
-		r.warn(fmt.Sprintf("%s more passed with a remark; the report lists them", report.Count(found-maxWarned, "check")))
+		r.warn(report.Count(found-maxWarned, "more check") + " passed with a remark; the report lists them")
 	}
 }
 

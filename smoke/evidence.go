@@ -30,6 +30,7 @@ type evidence struct {
 func (e *evidence) note(request fleet.Request, r *fleet.Response) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.refused += r.Refused
 	if molecule.Public(request.Path) {
 		e.hidden = e.hidden || r.Status == http.StatusNotFound
 		return
@@ -48,10 +49,10 @@ func (e *evidence) note(request fleet.Request, r *fleet.Response) {
 
 // noteError enters a request without an answer.
 func (e *evidence) noteError(err error) {
-	if t := new(fleet.TransportError); errors.As(err, &t) && t.Kind == fleet.FailureRefused {
+	if t := new(fleet.TransportError); errors.As(err, &t) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.refused++
+		e.refused += t.Refused
 	}
 }
 
