@@ -47,9 +47,6 @@ func index(app string) int {
 	return 1
 }
 
-// point moves a tag to what another one shows.
-func (w *world) point(app, tag string, to []byte) { w.put(app, tag, to) }
-
 // seal makes a record of an image as somebody with this key would (nil: unsigned),
 // and pushes its blobs.
 func (w *world) seal(app string, r *ledger.Record, subject string, signer *ledger.Signer) *ledger.Artifact {

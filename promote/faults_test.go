@@ -12,12 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
-
-func byTag(tag string) registry.Reference { return registry.ByTag(tag) }
 
 // A fault is one way in which a request can go wrong.
 type fault struct {
