@@ -16,16 +16,16 @@ import (
 //   - "others": moves targets, removes records, lists and images that no head needs
 //   - "one head": that, and puts an older record behind one head, or nothing
 //   - "all heads": puts everything back to what it was at the start
-func (s *schedule) attack(how string) {
+func (s *schedule) attack(how string, dice *dice) {
 	if how == "all heads" {
 		s.replay()
 		return
 	}
-	to := commitOrder[s.dice.roll(len(commitOrder))]
-	for range 1 + s.dice.roll(8) {
-		i := s.dice.roll(s.images)
+	to := commitOrder[dice.roll(len(commitOrder))]
+	for range 1 + dice.roll(8) {
+		i := dice.roll(s.images)
 		shelf := s.repos[repoName(i)]
-		switch s.dice.roll(4) {
+		switch dice.roll(4) {
 		case 0:
 			for d, sha := range s.commits {
 				if shelf.manifests[d].raw != nil && sha == to {
@@ -41,20 +41,20 @@ func (s *schedule) attack(how string) {
 				}
 			}
 		default:
-			s.erase(i)
+			s.erase(i, dice)
 		}
 	}
 	if how == "one head" {
-		s.rewind(s.dice.roll(s.images), ledger.Kind(s.dice.roll(2)))
+		s.rewind(dice.roll(s.images), ledger.Kind(dice.roll(2)), dice)
 	}
 }
 
 // erase removes a record that is not behind a head.
-func (s *schedule) erase(i int) {
+func (s *schedule) erase(i int, dice *dice) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	shelf := s.repos[repoName(i)]
-	d := shelf.order[s.dice.roll(len(shelf.order))]
+	d := shelf.order[dice.roll(len(shelf.order))]
 	if shelf.manifests[d].subject == "" {
 		return
 	}
@@ -70,7 +70,7 @@ func (s *schedule) erase(i int) {
 }
 
 // rewind puts an older record behind a head, or removes the head.
-func (s *schedule) rewind(i int, kind ledger.Kind) {
+func (s *schedule) rewind(i int, kind ledger.Kind, dice *dice) {
 	tag, err := ledger.HeadTag(hubTarget, kind)
 	if err != nil {
 		s.t.Fatal(err)
@@ -80,7 +80,7 @@ func (s *schedule) rewind(i int, kind ledger.Kind) {
 	})
 	var d report.Digest
 	if len(older) > 0 {
-		d = older[s.dice.roll(len(older))].Digest
+		d = older[dice.roll(len(older))].Digest
 	}
 	s.trace("attacker puts %s behind %s of %s", s.short(string(d)), tag, repoName(i))
 	s.set(i, tag, d)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	_ "unsafe" // for the name of another package's variable
 
 	"git.moleculesai.app/molecule-ai/canary-verify/ledger"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
@@ -380,11 +381,12 @@ func (s *schedule) run() {
 	}
 	done := make(chan struct{})
 	if s.setting.attack == "meanwhile" {
+		own := dice(s.dice.roll(1 << 30))
 		go func() {
 			defer close(done)
-			for range 1 + s.dice.roll(4) {
-				time.Sleep(s.dice.within(2 * time.Second))
-				s.attack("others")
+			for range 1 + own.roll(4) {
+				time.Sleep(own.within(2 * time.Second))
+				s.attack("others", &own)
 			}
 		}()
 	} else {
@@ -398,7 +400,7 @@ func (s *schedule) run() {
 		s.checkSilence()
 		s.checkTargets()
 	} else {
-		s.attack(s.setting.attack)
+		s.attack(s.setting.attack, &s.dice)
 	}
 	s.checkAdmission()
 	s.checkNext()
@@ -464,6 +466,7 @@ func (l *lab) schedule(t *testing.T, seed uint64, trace bool) *schedule {
 //
 // CANARY_SCHEDULE=seed runs one schedule and prints what happens in it.
 func TestSchedules(t *testing.T) {
+	withoutJitter(t)
 	l := &lab{map[start]*base{}}
 	if text := os.Getenv("CANARY_SCHEDULE"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
@@ -489,6 +492,18 @@ func TestSchedules(t *testing.T) {
 		}
 		t.Logf("%s:\n%v", setting.name, stats[setting.name])
 	}
+}
+
+// spread is what internal/web draws jitter with.
+//
+//go:linkname spread git.moleculesai.app/molecule-ai/canary-verify/internal/web.spread
+var spread func(time.Duration) time.Duration
+
+// withoutJitter makes waits the same in every run.
+func withoutJitter(t *testing.T) {
+	before := spread
+	spread = func(n time.Duration) time.Duration { return n / 2 }
+	t.Cleanup(func() { spread = before })
 }
 
 // schedules is how many are run.
