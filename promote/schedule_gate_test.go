@@ -175,6 +175,9 @@ func (s *schedule) play(gates ...*gate) {
 func (s *schedule) faulty(name string, o op) *gate {
 	g := s.gate(name, o)
 	g.line.sleeps = s.setting.sleeps
+	if s.setting.slow > 0 && name == "b" {
+		g.line.pace *= time.Duration(1 + s.dice.roll(s.setting.slow))
+	}
 	if s.dice.chance(s.setting.kills) {
 		g.line.killAt = 1 + s.dice.roll(40*s.images)
 	}

@@ -25,6 +25,7 @@ type setting struct {
 	kills, sleeps int    // of a thousand gates; of a thousand requests
 	attack        string // by somebody who may push and has no key: see attack
 	witness       bool
+	slow          int // how many times slower one gate's network is than the other's; 0: as fast
 }
 
 const late, lag = 300 * time.Millisecond, 150 * time.Millisecond
@@ -34,6 +35,7 @@ var settings = []setting{
 	{name: "late writes, lagging reads", late: late, lag: lag},
 	{name: "kills", late: late, lag: lag, kills: 500},
 	{name: "sleeps", late: late, lag: lag, kills: 300, sleeps: 20},
+	{name: "one slow gate", late: late, lag: lag, kills: 300, slow: 20},
 	{name: "attacker", late: late, lag: lag, kills: 300, attack: "others"},
 	{name: "attacker meanwhile", late: late, lag: lag, kills: 300, attack: "meanwhile"},
 	{name: "one head replayed, witness", late: late, lag: lag, attack: "one head", witness: true},
@@ -54,7 +56,12 @@ const (
 	begun   = "begun"   // D0 was promoted, then D1
 	unbegun = "unbegun" // D1 is live, and there is no record
 	nothing = "nothing" // there is no target
+	former  = "former"  // as begun, with records of the first form, by which C1 was rolled back
+	full    = "full"    // as begun; C1 was rejected, and its revocation is the next to make room
 )
+
+// starts says how often each state is drawn.
+var starts = []string{begun, begun, begun, begun, begun, begun, begun, begun, unbegun, unbegun, nothing, former}
 
 // A base is a start that was made ready.
 type base struct {
@@ -111,7 +118,7 @@ func ready(t *testing.T, st start) *base {
 			created = time.Date(1999, 1, 1+i, 0, 0, 0, 0, time.UTC)
 		}
 		tags := []string{"staging-" + sha.Short()}
-		if st.state == unbegun && sha == commitD1 {
+		if (st.state == unbegun || st.state == former) && sha == commitD1 {
 			tags = append(tags, hubTarget)
 		}
 		for _, d := range b.hub.build(sha, created, tags...) {
@@ -119,13 +126,14 @@ func ready(t *testing.T, st start) *base {
 		}
 	}
 	s := &schedule{hub: b.hub, start: st, t: t, witness: &notebook{seen: map[string]ledger.Seen{}}}
-	if st.state == begun {
-		for _, sha := range []report.Commit{commitD0, commitD1} {
-			g := s.gate("start", op{kind: "verify", sha: sha})
-			if s.play(g); g.exit != exitOK {
-				t.Fatal(g)
-			}
-		}
+	switch st.state {
+	case begun, full:
+		s.must(op{kind: "verify", sha: commitD0}, op{kind: "verify", sha: commitD1})
+	case former:
+		s.formerRecords(b)
+	}
+	if st.state == full {
+		s.fill(b)
 	}
 	b.seen = s.witness.seen
 	return b
@@ -153,7 +161,7 @@ func (s *schedule) draw() op {
 	default:
 		o.force, o.sha = true, commitOrder[2+s.dice.roll(2)]
 	}
-	if s.state == unbegun && o.moves() && s.setting.attack == "" {
+	if (s.state == unbegun || s.state == former) && o.moves() && s.setting.attack == "" {
 		o.force = s.dice.roll(3) > 0
 	}
 	return o
@@ -249,6 +257,9 @@ func (s *schedule) promised() {
 	if len(s.revoked) > 0 { // what one rollback left and the other restored
 		delete(s.revoked, s.goal())
 	}
+	if s.state == former && s.setting.attack == "" {
+		s.revoked[commitC1] = true
+	}
 	for _, g := range s.gates {
 		if g.force {
 			delete(s.revoked, g.sha)
@@ -331,23 +342,31 @@ func (s *schedule) checkTargets() {
 func (s *schedule) checkAdmission() {
 	for i := range s.images {
 		image := hubHost + "/" + repoName(i)
-		if a := s.admit(image + ":" + hubTarget); a.Admitted && s.revoked[s.commits[a.Digest]] {
-			s.fault("admits by tag what was rolled back")
+		if a := s.admit(image + ":" + hubTarget); a.Admitted && (s.revoked[s.commits[a.Digest]] || s.rejected(s.commits[a.Digest])) {
+			s.fault("admits by tag what was revoked")
 		}
 		for d, sha := range s.commits {
-			if s.revoked[sha] && s.repos[repoName(i)].manifests[d].raw != nil {
+			if (s.revoked[sha] || s.rejected(sha)) && s.repos[repoName(i)].manifests[d].raw != nil {
 				if a := s.admit(image + "@" + string(d)); a.Admitted {
-					s.fault("admits by digest what was rolled back")
+					s.fault("admits by digest what was revoked")
 				}
 			}
 		}
 	}
 }
 
+// rejected reports whether a commit was, and nobody found it good since.
+func (s *schedule) rejected(sha report.Commit) bool {
+	return s.state == full && sha == commitC1 && !slices.ContainsFunc(s.gates, func(g *gate) bool { return g.moves() && g.sha == sha })
+}
+
 // checkNext lets one more gate run, and then a way out.
 func (s *schedule) checkNext() {
 	kind := []string{"verify", "promote"}[s.dice.roll(2)]
 	third := s.gate("c", op{kind: kind, sha: commitOrder[s.dice.roll(len(commitOrder))]})
+	if s.state == full && s.dice.roll(2) == 0 {
+		third.op = op{kind: "promote", sha: commitC1}
+	}
 	before := s.shown(0)
 	s.play(third)
 	if third.exit == exitOK {
@@ -357,6 +376,9 @@ func (s *schedule) checkNext() {
 		if s.revoked[third.sha] {
 			s.fault("promoted again what was rolled back")
 		}
+		if third.kind == "promote" && s.rejected(third.sha) {
+			s.fault("promoted what was rejected")
+		}
 	}
 	if third.exit == exitRegistry {
 		s.stat("third gate: exit 4")
@@ -365,8 +387,8 @@ func (s *schedule) checkNext() {
 		return
 	}
 	release := s.gate("d", op{kind: "release"})
-	fresh := s.gate("e", op{kind: "verify", sha: commitC3, force: s.state != begun})
-	if s.play(release); release.exit != exitOK && s.state == begun {
+	fresh := s.gate("e", op{kind: "verify", sha: commitC3, force: s.state != begun && s.state != full})
+	if s.play(release); release.exit != exitOK && !fresh.force {
 		s.fault("stuck: release: %v", release.err)
 	}
 	if s.play(fresh); fresh.exit != exitOK || !s.agree() || s.shown(0) != fresh.sha {
@@ -429,34 +451,43 @@ type lab struct {
 	bases map[start]*base
 }
 
-func (l *lab) schedule(t *testing.T, seed uint64, trace bool) *schedule {
-	s := &schedule{t: t, dice: dice(seed * 0x9e3779b97f4a7c15), setting: settings[seed%uint64(len(settings))]}
-	s.start = start{
-		images: 1 + s.dice.roll(3), signed: s.dice.roll(4) == 0, dated: s.dice.roll(2) == 0, listed: s.dice.roll(4) > 0,
-		state: []string{begun, begun, begun, begun, begun, begun, unbegun, nothing}[s.dice.roll(8)],
-	}
+// open lets f work on a copy of a base.
+func (l *lab) open(t *testing.T, st start, c setting, seed uint64, f func(*schedule)) {
 	synctest.Test(t, func(t *testing.T) {
-		s.t = t
-		b := l.bases[s.start]
+		b := l.bases[st]
 		if b == nil {
-			b = ready(t, s.start)
-			l.bases[s.start] = b
+			b = ready(t, st)
+			l.bases[st] = b
 		}
-		s.hub, s.commits = b.hub.clone(), b.commits
-		s.seed, s.late, s.lag = seed, s.setting.late, s.setting.lag
+		s := &schedule{hub: b.hub.clone(), start: st, setting: c, t: t, dice: dice(seed * 0x9e3779b97f4a7c15), commits: b.commits}
+		s.seed, s.late, s.lag = seed, c.late, c.lag
+		if c.witness {
+			s.witness = &notebook{seen: maps.Clone(b.seen)}
+		}
+		f(s)
+	})
+}
+
+// schedule runs one schedule.
+func (l *lab) schedule(t *testing.T, seed uint64, trace bool) (c setting, faults, stats []string) {
+	c = settings[seed%uint64(len(settings))]
+	d := dice(seed)
+	st := start{
+		images: 1 + d.roll(3), signed: d.roll(4) == 0, dated: d.roll(2) == 0, listed: d.roll(4) > 0,
+		state: starts[d.roll(len(starts))],
+	}
+	l.open(t, st, c, seed, func(s *schedule) {
 		if trace {
 			began := time.Now()
 			s.trace = func(format string, args ...any) {
-				t.Log(append([]any{time.Since(began).Round(time.Millisecond)}, fmt.Sprintf(format, args...))...)
+				s.t.Log(append([]any{time.Since(began).Round(time.Millisecond)}, fmt.Sprintf(format, args...))...)
 			}
-			s.trace("%+v, %+v", s.setting, s.start)
-		}
-		if s.setting.witness {
-			s.witness = &notebook{seen: maps.Clone(b.seen)}
+			s.trace("%+v, %+v", c, st)
 		}
 		s.run()
+		faults, stats = s.faults, s.stats
 	})
-	return s
+	return c, faults, stats
 }
 
 // TestSchedules runs two gates of the real code side by side, and more after them,
@@ -473,18 +504,17 @@ func TestSchedules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := l.schedule(t, seed, true)
-		t.Fatal(strings.Join(s.faults, "; "))
+		_, found, _ := l.schedule(t, seed, true)
+		t.Fatal(strings.Join(found, "; "))
 	}
 	faults, stats := map[string]tally{}, map[string]tally{}
 	for seed := range schedules() {
-		s := l.schedule(t, seed, false)
-		name := s.setting.name
-		if faults[name] == nil {
-			faults[name], stats[name] = tally{}, tally{}
+		c, found, counted := l.schedule(t, seed, false)
+		if faults[c.name] == nil {
+			faults[c.name], stats[c.name] = tally{}, tally{}
 		}
-		faults[name].add(seed, s.faults)
-		stats[name].add(seed, s.stats)
+		faults[c.name].add(seed, found)
+		stats[c.name].add(seed, counted)
 	}
 	for _, setting := range settings {
 		if found := faults[setting.name]; len(found) > 0 {

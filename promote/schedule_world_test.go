@@ -58,6 +58,7 @@ type stored struct {
 	raw       []byte
 	subject   report.Digest
 	listing   listing
+	at        time.Time
 }
 
 // A listing is an entry of a list of referrers.
@@ -93,6 +94,10 @@ func (h *hub) clone() *hub {
 		for tag, versions := range s.tags {
 			n.tags[tag] = []version{{digest: versions[len(versions)-1].digest}}
 		}
+		for d, m := range n.manifests {
+			m.at = time.Time{}
+			n.manifests[d] = m
+		}
 		c.repos[name] = n
 	}
 	return c
@@ -120,7 +125,7 @@ func (h *hub) store(s *shelf, mediaType string, raw []byte) (report.Digest, repo
 		s.order = append(s.order, d)
 	}
 	s.manifests[d] = stored{mediaType, raw, content.Subject.Digest,
-		listing{mediaType, d, len(raw), content.ArtifactType, content.Annotations}}
+		listing{mediaType, d, len(raw), content.ArtifactType, content.Annotations}, time.Now()}
 	if h.labels[d] == 0 {
 		h.labels[d] = len(h.labels) + 1
 	}
@@ -194,6 +199,7 @@ type line struct {
 	killAt int           // in which request it is killed; 0: never
 	cancel context.CancelCauseFunc
 	putAt  time.Time // when it last wrote the target; guarded by the hub's lock
+	mutant string    // what is wrong with the gate, to see that the checks can fail
 
 	mu     sync.Mutex
 	nth    map[string]int
@@ -320,7 +326,7 @@ func (l *line) answer(req *http.Request, body []byte, d *dice) *http.Response {
 	case "blobs":
 		resp = blob(req, s, rest, body)
 	default:
-		resp = l.list(req, s, report.Digest(rest))
+		resp = l.list(req, s, report.Digest(rest), d)
 	}
 	l.trace("%s %s %s %s/%s: %d %s", l.name, req.Method, name, kind, l.short(rest), resp.StatusCode,
 		l.short(resp.Header.Get("Docker-Content-Digest")))
@@ -393,15 +399,28 @@ func blob(req *http.Request, s *shelf, rest string, body []byte) *http.Response 
 	}
 }
 
-// list answers for the referrers API.
-func (l *line) list(req *http.Request, s *shelf, of report.Digest) *http.Response {
+// list answers for the referrers API. It may lag too.
+func (l *line) list(req *http.Request, s *shelf, of report.Digest, d *dice) *http.Response {
 	if !l.referrers {
 		return absent(req, "NOT_FOUND")
 	}
+	want, until := req.URL.Query().Get("artifactType"), time.Now()
+	if d.roll(2) == 0 {
+		until = until.Add(-l.lag)
+	}
+	resp := reply(req, http.StatusOK, ociIndex, s.index(of, want, until))
+	if want != "" {
+		resp.Header.Set("OCI-Filters-Applied", "artifactType")
+	}
+	return resp
+}
+
+// index returns the list of what referred to a digest at a time.
+func (s *shelf) index(of report.Digest, artifactType string, at time.Time) []byte {
 	list := []listing{}
-	want := req.URL.Query().Get("artifactType")
 	for _, d := range s.order {
-		if m, found := s.manifests[d]; found && m.subject == of && (want == "" || want == m.listing.ArtifactType) {
+		m, found := s.manifests[d]
+		if found && m.subject == of && !m.at.After(at) && (artifactType == "" || artifactType == m.listing.ArtifactType) {
 			list = append(list, m.listing)
 		}
 	}
@@ -409,11 +428,7 @@ func (l *line) list(req *http.Request, s *shelf, of report.Digest) *http.Respons
 	if err != nil {
 		panic(err)
 	}
-	resp := reply(req, http.StatusOK, ociIndex, raw)
-	if want != "" {
-		resp.Header.Set("OCI-Filters-Applied", "artifactType")
-	}
-	return resp
+	return raw
 }
 
 func reply(req *http.Request, status int, mediaType string, body []byte) *http.Response {
