@@ -199,7 +199,6 @@ type line struct {
 	killAt int           // in which request it is killed; 0: never
 	cancel context.CancelCauseFunc
 	putAt  time.Time // when it last wrote the target; guarded by the hub's lock
-	mutant string    // what is wrong with the gate, to see that the checks can fail
 
 	mu     sync.Mutex
 	nth    map[string]int
