@@ -196,10 +196,21 @@ func (s *schedule) config() promote.Config {
 	for i := range s.images {
 		c.Images = append(c.Images, hubHost+"/"+repoName(i))
 	}
+	if !s.dated {
+		c.Ancestry = anyOrder{}
+	}
 	if s.signed {
 		c.Signer, c.Trust = hubSigner, hubTrust
 	}
 	return c
+}
+
+// anyOrder lets every commit follow every other.
+type anyOrder struct{}
+
+// Compare implements [promote.Ancestry].
+func (anyOrder) Compare(context.Context, report.Commit, report.Commit) (report.Relation, error) {
+	return report.Ahead, nil
 }
 
 // hubSigner and hubTrust are the key of signed schedules. Its signatures are the
