@@ -203,3 +203,14 @@ func (l layer) check(content []byte) error {
 	}
 	return nil
 }
+
+// MayBeRecord reports whether a listing of referrers may mean a record by this
+// artifact type. Some registries list an artifact under the type of its config, or
+// under none.
+func MayBeRecord(artifactType string) bool {
+	switch artifactType {
+	case typeBundle, typeInToto, typeFirst, typeEmpty, "":
+		return true
+	}
+	return false
+}

@@ -43,8 +43,9 @@ type Record struct {
 	Actor            string
 	Reason           string
 	Forced           string // the reason given with force; empty: not forced
-	// Go and Stop are the state that a head carries. A head has exactly one; a
-	// rejection that changes no head has neither.
+	// Go and Stop are the state that a head carries. A head has exactly one. A record
+	// that changes no head has neither: a rejection, or a green verdict while the
+	// target is on hold.
 	Go   *Go
 	Stop *Stop
 	// Replaced is what a record of the first form replaced; Go.From says it since.

@@ -89,7 +89,7 @@ func (v View) positive(s *State, d report.Digest, records []*Head) string {
 	if !s.NeedsRecords(d) {
 		return ""
 	}
-	newest := judgement(d, records)
+	newest := Newest(d, records)
 	switch {
 	case newest == nil:
 		return fmt.Sprintf("%s has no trusted record", d.Short())
@@ -101,10 +101,10 @@ func (v View) positive(s *State, d report.Digest, records []*Head) string {
 	return ""
 }
 
-// judgement returns the newest record that says whether a digest is good. Where two
+// Newest returns the newest record that says whether a digest is good. Where two
 // have the same seq, the one against it counts. Records without seq are older than
 // all others, and ordered by time.
-func judgement(d report.Digest, records []*Head) *Head {
+func Newest(d report.Digest, records []*Head) *Head {
 	var newest *Head
 	for _, h := range records {
 		if h.Subject != d || !positive(h.Event) && !negative(h.Event) {

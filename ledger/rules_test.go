@@ -66,10 +66,10 @@ func TestRefusals(t *testing.T) {
 func TestFirstFormIsOrderedByTime(t *testing.T) {
 	older, newer := on("d", report.EventRejected, 0), on("d", report.EventVerified, 0)
 	newer.Time = noon.Add(time.Hour)
-	if got := judgement(dig("d"), []*Head{newer, older}); got != newer {
+	if got := Newest(dig("d"), []*Head{newer, older}); got != newer {
 		t.Errorf("%+v", got)
 	}
-	if got := judgement(dig("d"), []*Head{newer, on("d", report.EventRejected, 1)}); got == newer {
+	if got := Newest(dig("d"), []*Head{newer, on("d", report.EventRejected, 1)}); got == newer {
 		t.Error("a record without seq is newer than one with")
 	}
 }

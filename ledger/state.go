@@ -219,12 +219,17 @@ func (s *State) Promote(to Live, seq int64, forced bool) *Go {
 }
 
 // Confirm returns the state that confirms the newest promotion: the same list.
-func (s *State) Confirm() *Go { return &Go{From: s.Target, Live: slices.Clone(s.live())} }
+func (s *State) Confirm() *Go { return s.Undo(s.Target) }
 
 // Undo returns the state that takes a promotion back: that of before, its look. The
-// target now shows what from says.
+// target now shows what from says. The list starts with what the target was to show
+// then: after a rollback that is not the newest promotion, which must not come back.
 func (s *State) Undo(from report.Digest) *Go {
-	return &Go{From: from, Live: slices.Clone(s.live())}
+	live := slices.Clone(s.live())
+	if i := slices.IndexFunc(live, func(l Live) bool { return l.Digest == s.Want() }); i > 0 {
+		live = slices.Insert(slices.Delete(live, i, i+1), 0, s.live()[i])
+	}
+	return &Go{From: from, Live: live}
 }
 
 // Hold returns the state that a hold writes.
@@ -367,6 +372,32 @@ func (v View) CurrentGoal() (Goal, bool) {
 	return goal, true
 }
 
+// Unfinished reports whether the rollback of this goal was left half done: an image's
+// head doesn't know it, or a target still shows what it replaced.
+func (v View) Unfinished(g Goal) bool {
+	var newest int64
+	for i := range v {
+		if v[i].goalCurrent() {
+			newest = max(newest, v[i].stop().GoalSeq)
+		}
+	}
+	for i := range v {
+		s := &v[i]
+		goal := g.Digests[s.Image]
+		if s.Go == nil || s.Stop == nil || goal == "" || s.Go.Seq > newest {
+			continue // a promotion came after it
+		}
+		if s.stop().GoalSeq < newest {
+			return true
+		}
+		_, revoked := s.Revoked(s.Target)
+		if s.Target != goal && (revoked || len(s.live()) > 0 && s.Target == s.live()[0].Digest) {
+			return true
+		}
+	}
+	return false
+}
+
 // At reports whether every target shows the goal.
 func (v View) At(g Goal) bool {
 	for i := range v {
@@ -383,7 +414,7 @@ func (v View) Left() Live {
 	for i := range v {
 		s := &v[i]
 		if s.Go != nil && s.Go.Event == report.EventUndone && s.Target != "" && s.Target != s.Want() {
-			return s.entry(s.Target)
+			return s.Entry(s.Target)
 		}
 	}
 	for i := range v {
@@ -394,11 +425,11 @@ func (v View) Left() Live {
 	if len(v) == 0 {
 		return Live{}
 	}
-	return v[0].entry(v[0].Target)
+	return v[0].Entry(v[0].Target)
 }
 
-// entry returns what is known of a digest of the image.
-func (s *State) entry(d report.Digest) Live {
+// Entry returns what is known of a digest of the image.
+func (s *State) Entry(d report.Digest) Live {
 	for _, l := range s.live() {
 		if l.Digest == d {
 			return l
@@ -407,24 +438,62 @@ func (s *State) entry(d report.Digest) Live {
 	return Live{Digest: d}
 }
 
-// PreviousGoal returns where a rollback without a named commit goes: the newest
-// commit that was live on all images before the one that is replaced, and is
-// revoked on none. Digests without a known commit go together if each image has
-// one of them. The error wraps [ErrNoGoal].
-func (v View) PreviousGoal() (Goal, error) {
+// Find returns the digest of a commit that was in production; false: it was not lately.
+func (s *State) Find(sha report.Commit) (report.Digest, bool) {
+	for _, l := range s.live() {
+		if l.SHA.Same(sha) {
+			return l.Digest, true
+		}
+	}
+	return "", false
+}
+
+// Order says how a digest stands to the one that the target shows, by which replaced
+// which: behind, if it was in production before, ahead, if after. Unknown: one of
+// them was not in production lately.
+func (s *State) Order(d report.Digest) report.Relation {
+	of := func(d report.Digest) int {
+		return slices.IndexFunc(s.live(), func(l Live) bool { return l.Digest == d })
+	}
+	mine, shown := of(d), of(s.Target)
+	switch {
+	case mine < 0 || shown < 0:
+		return report.UnknownRelation
+	case mine > shown:
+		return report.Behind
+	case mine < shown:
+		return report.Ahead
+	}
+	return report.Identical
+}
+
+// Goals returns where a rollback without a named commit may go, the best first: the
+// commits that were live on all images before the one that is replaced, and are
+// revoked on none. Digests without a known commit go together if each image has one
+// of them.
+func (v View) Goals() []Goal {
 	if len(v) == 0 {
-		return Goal{}, ErrNoGoal
+		return nil
 	}
 	left, live := v.Left(), v[0].live()
 	// Never forward: a promotion that was killed before its move heads the list.
 	after := slices.IndexFunc(live, func(l Live) bool { return l.same(left) || l.SHA.Same(left.SHA) }) + 1
+	var goals []Goal
 	for _, l := range live[after:] {
 		if l.SHA.Same(left.SHA) {
 			continue
 		}
 		if goal, ok := v.goalOf(l.SHA); ok {
-			return goal, nil
+			goals = append(goals, goal)
 		}
+	}
+	return goals
+}
+
+// PreviousGoal is the best of [View.Goals]. The error wraps [ErrNoGoal].
+func (v View) PreviousGoal() (Goal, error) {
+	if goals := v.Goals(); len(goals) > 0 {
+		return goals[0], nil
 	}
 	return Goal{}, fmt.Errorf("%w: no other commit was live on all images and is not revoked; name one with its sha", ErrNoGoal)
 }

@@ -292,7 +292,9 @@ func (r *Record) checkState() error {
 	goes, stops := r.Go != nil, r.Stop != nil
 	var fits bool
 	switch r.Event {
-	case report.EventVerified, report.EventPromoted, report.EventConfirmed, report.EventUndone:
+	case report.EventVerified:
+		fits = !stops // without either it stays on the digest: the target was on hold
+	case report.EventPromoted, report.EventConfirmed, report.EventUndone:
 		fits = goes && !stops
 	case report.EventHeld, report.EventReleased, report.EventRolledBack:
 		fits = stops && !goes

@@ -144,7 +144,7 @@ func TestRecordsThatAreRefused(t *testing.T) {
 		{"saw a newer head", sample, func(r *Record) { r.Saw[app] = Seen{Go: Ref{12, dig("x")}} }, "saw"},
 		{"saw a head without digest", sample, func(r *Record) { r.Saw[app] = Seen{Go: Ref{Seq: 3}} }, "saw"},
 		{"both states", sample, func(r *Record) { r.Stop = &Stop{} }, "does not fit"},
-		{"no state", sample, func(r *Record) { r.Go = nil }, "does not fit"},
+		{"no state", sample, func(r *Record) { r.Event, r.Go = report.EventPromoted, nil }, "does not fit"},
 		{"rejection with a go state", sample, func(r *Record) { r.Event = report.EventRejected }, "does not fit"},
 		{"live is empty", sample, func(r *Record) { r.Go.Live = nil }, "empty"},
 		{"live is long", sample, func(r *Record) { r.Go.Live = make([]Live, 11) }, "more than 10"},

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -39,9 +40,11 @@ type Config struct {
 	Password secret.Value
 	Keychain authn.Keychain // nil: anonymous
 	Ancestry Ancestry       // nil: the order of commits is judged by creation time alone
-	Force    string         // a reason in words lifts the refusals of order and of records
-	DryRun   bool           // every read and check, no write
-	Origin   Origin
+	// Force is a reason in words that lifts the refusals of order, of records, of the
+	// ledger and of holds.
+	Force  string
+	DryRun bool // every read and check, no write
+	Origin Origin
 	// Signer signs every record; nil: records are unsigned.
 	Signer *ledger.Signer
 	Trust  ledger.Trust // whose records count
@@ -50,6 +53,10 @@ type Config struct {
 	Witness ledger.Witness
 	// NoHold leaves the target free after a rollback.
 	NoHold bool
+	As     string // for [Admit]: the repository, with its host, that an image is a mirror of; empty: itself
+	// Lease is the least time for which a look at the ledger counts; 0: a second. It
+	// must be the same for all who write: twice as long is waited after each write.
+	Lease time.Duration
 	// Transport carries all requests; nil: one with timeouts of its own.
 	Transport http.RoundTripper
 	// Proxy chooses a proxy for that one; nil: none. The package reads no
@@ -76,9 +83,11 @@ type Policy int
 
 // The policies.
 const (
-	// ForVerify refuses a move backwards and a digest whose newest record is a rollback.
+	// ForVerify refuses a move backwards or of unknown order, and a digest that was
+	// rolled back. While the target is on hold, all but the move is possible.
 	ForVerify Policy = iota
-	// ForPromote refuses these, and a digest whose newest record is missing or not positive.
+	// ForPromote refuses these, a digest without a record of a green run, one that was
+	// rejected since, and every move while the target is on hold.
 	ForPromote
 )
 
@@ -86,6 +95,7 @@ const (
 type Decision struct {
 	Suite  string
 	Hash   string // of the suite, "sha256:…"
+	Fleet  int    // canary tenants that were checked; 0: none
 	Reason string
 }
 
@@ -154,18 +164,37 @@ func parseImages(images []string) ([]registry.Name, error) {
 	seen := map[string]int{}
 	for i, image := range images {
 		n, err := registry.ParseName(image)
-		if first := seen[n.String()]; err == nil && first > 0 {
+		if first := seen[sameImage(n)]; err == nil && first > 0 {
 			err = fmt.Errorf("%q is the same repository as entry %d", image, first)
 		}
 		if err != nil {
 			errs = append(errs, &report.InvalidError{Field: "Images", Entry: i + 1, Problem: err.Error()})
 			continue
 		}
-		seen[n.String()] = i + 1
+		seen[sameImage(n)] = i + 1
 		names = append(names, n)
 	}
 	return names, errors.Join(errs...)
 }
+
+// sameImage is one name for all spellings of a repository that are known to be the
+// same.
+func sameImage(n registry.Name) string {
+	host, port, _ := strings.Cut(n.Host(), ":")
+	switch {
+	case host == "registry-1.docker.io":
+		host = "index.docker.io"
+	case strings.HasPrefix(n.Host(), "[::1]"):
+		host, port = "localhost", strings.TrimPrefix(strings.TrimPrefix(n.Host(), "[::1]"), ":")
+	case web.IsLoopback(host):
+		host = "localhost"
+	}
+	return host + ":" + port + "/" + n.Path()
+}
+
+// CheckSigner finds why what a run decides would not count, for those that move tags
+// or write records. The error is a [report.InvalidError] about the field SigningKey.
+func (c Config) CheckSigner() error { return c.Trust.CheckSigner(c.Signer) }
 
 // checkTags finds what is wrong with the three tags.
 func (c Config) checkTags() error {
@@ -182,6 +211,9 @@ func (c Config) checkTags() error {
 		sourceOK = false
 		errs = append(errs, invalid("SourceTag", "%q does not make a tag: %s", untrusted.Line(c.SourceTag, 150), registry.TagRule))
 	}
+	if ledger.Reserved(c.SourceTag) {
+		errs = append(errs, invalid("SourceTag", "%q is reserved: tags like that belong to records", untrusted.Line(c.SourceTag, 150)))
+	}
 	for _, t := range []struct{ field, tag string }{{"TargetTag", c.TargetTag}, {"CanaryTag", c.CanaryTag}} {
 		switch {
 		case t.field == "CanaryTag" && t.tag == "":
@@ -189,6 +221,12 @@ func (c Config) checkTags() error {
 			errs = append(errs, invalid(t.field, "%q is not a tag: %s", untrusted.Line(t.tag, 150), registry.TagRule))
 		case sourceOK && madeBy(c.SourceTag, t.tag):
 			errs = append(errs, invalid(t.field, "%q can also be a source tag (%q): a move must not change its own source", t.tag, c.SourceTag))
+		case t.field == "CanaryTag" && ledger.Reserved(t.tag):
+			errs = append(errs, invalid(t.field, "%q is reserved: tags like that belong to records", t.tag))
+		case t.field == "TargetTag":
+			if _, err := ledger.HeadTag(t.tag, ledger.GoHead); err != nil {
+				errs = append(errs, invalid(t.field, "%v", err))
+			}
 		}
 	}
 	if c.CanaryTag == c.TargetTag {

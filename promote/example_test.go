@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
 	"git.moleculesai.app/molecule-ai/canary-verify/promote"
@@ -22,6 +23,7 @@ func Example() {
 	p, err := promote.New(promote.Config{
 		Images: []string{registry.Host() + "/org/platform", registry.Host() + "/org/tenant"},
 		Origin: promote.Origin{Tool: "example", Actor: "ada"},
+		Lease:  300 * time.Millisecond, // a registry of this machine
 	})
 	if err != nil {
 		fmt.Println(err) // everything that is invalid, one a line
@@ -47,6 +49,9 @@ func Example() {
 	err = errors.Join(candidate.Preflight(ctx), candidate.Confirm(ctx))
 	if err == nil {
 		err = candidate.Promote(ctx, promote.Decision{Suite: "my own checks", Reason: "they passed"})
+	}
+	if err == nil {
+		err = candidate.Settle(ctx) // when everything else is done
 	}
 	var failed *promote.MoveError
 	if errors.As(err, &failed) {
@@ -80,7 +85,10 @@ func ExamplePromoter_Rollback() {
 	ctx := context.Background()
 	registry := exampleRegistry(ctx)
 	defer registry.Close()
-	p, err := promote.New(promote.Config{Images: []string{registry.Host() + "/org/platform", registry.Host() + "/org/tenant"}})
+	p, err := promote.New(promote.Config{
+		Images: []string{registry.Host() + "/org/platform", registry.Host() + "/org/tenant"},
+		Lease:  300 * time.Millisecond, // a registry of this machine
+	})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -104,14 +112,14 @@ func ExamplePromoter_Rollback() {
 		fmt.Println(err)
 		return
 	}
-	for _, h := range history[:3] {
+	for _, h := range history {
 		fmt.Println(h.Event, h.SHA.Short(), h.Reason)
 	}
 	// Output:
 	// from 4c1d56e to 1f0c7be
-	// promoted 1f0c7be rollback from 4c1d56e: invoices are wrong
 	// rolled-back 4c1d56e invoices are wrong
 	// verified 4c1d56e looked good
+	// begun 1f0c7be the ledger begins
 }
 
 // exampleRegistry has two images of two commits; latest is at the first.
@@ -121,11 +129,10 @@ func exampleRegistry(ctx context.Context) *sim.Registry {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	for sha, tag := range map[string]string{
-		"1f0c7be24a6d93b85e17c04fa2d6b9038e5c71da": "staging-1f0c7be,latest",
-		"4c1d56e0b7a92f3844de61c05b9a7d20e8f31c6b": "staging-4c1d56e",
-	} {
-		if _, err := sim.Publish(ctx, registry.Host(), sim.Build{SHA: sha, Images: []string{"org/platform", "org/tenant"}, Tag: tag}); err != nil {
+	for day, sha := range []string{"1f0c7be24a6d93b85e17c04fa2d6b9038e5c71da", "4c1d56e0b7a92f3844de61c05b9a7d20e8f31c6b"} {
+		tag := []string{"staging-1f0c7be,latest", "staging-4c1d56e"}[day]
+		created := time.Date(2026, 5, 1+day, 12, 0, 0, 0, time.UTC)
+		if _, err := sim.Publish(ctx, registry.Host(), sim.Build{SHA: sha, Images: []string{"org/platform", "org/tenant"}, Tag: tag, Created: created}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

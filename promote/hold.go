@@ -1,9 +1,14 @@
 package promote
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"fmt"
+	"time"
 
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
+	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/ledger"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
@@ -14,33 +19,86 @@ type HoldResult struct {
 	Warnings []string
 }
 
-// Hold forbids promotions of the target, with a reason, until it is released.
+// Hold forbids promotions of the target, with a reason, until it is released. It
+// returns when no promotion that looked before can move the target any more.
 //
-// The error is a [*RefusedError] where a target is absent, a [*MoveError] where the
-// hold could not be written; any other means that the ledger could not be read.
+// The error is a [*RefusedError] where a target is absent or the ledger has lost its
+// heads, a [*MoveError] where the hold could not be written, a [report.InvalidError]
+// where the signing key is not trusted; any other means that the ledger could not be
+// read.
 func (p *Promoter) Hold(ctx context.Context, reason string) (HoldResult, error) {
-	return HoldResult{}, errors.New("not built yet")
+	return p.setHold(ctx, report.EventHeld, reason)
 }
 
-// Release allows promotions again, with a reason. Errors are as those of [Promoter.Hold].
+// Release allows promotions again, with a reason. What was rolled back or rejected
+// stays so. Errors are as those of [Promoter.Hold].
 func (p *Promoter) Release(ctx context.Context, reason string) (HoldResult, error) {
-	return HoldResult{}, errors.New("not built yet")
+	return p.setHold(ctx, report.EventReleased, reason)
 }
 
-// Admit says whether an image may run: "image:tag" asks for what the ledger wants
-// behind that target, "image@digest" for that digest. Of the configuration it needs
-// credentials and trust, and TargetTag for a digest; read rights are enough. An
-// error means that it could not be read.
-func Admit(ctx context.Context, c Config, reference string) (report.Admission, error) {
-	return report.Admission{Image: reference}, errors.New("not built yet")
+// newHold is a hold by this run.
+func (p *Promoter) newHold(reason string) ledger.Hold {
+	return ledger.Hold{By: p.who(), At: time.Now().UTC().Truncate(time.Second), Reason: reason}
 }
 
-// Settle waits until no older write can land on the targets any more, reads them
-// and the ledger once more, and puts right what was overtaken. It is for calling
-// after [Candidate.Promote], when everything else is done.
-//
-// The error is a [*MoveError]: the targets are not, or not surely, at the candidate.
-func (c *Candidate) Settle(ctx context.Context) error { return nil }
+// who names this run or its person.
+func (p *Promoter) who() string { return cmp.Or(p.config.Origin.Actor, p.config.Origin.RunURL) }
 
-// Held returns the hold that was on the target when last read; nil: it is free.
-func (c *Candidate) Held() *report.Hold { return nil }
+func (p *Promoter) setHold(ctx context.Context, event report.Event, reason string) (result HoldResult, err error) {
+	if !p.config.DryRun {
+		if err := p.config.CheckSigner(); err != nil {
+			return result, err
+		}
+	}
+	warn := func(format string, args ...any) {
+		result.Warnings = append(result.Warnings, untrusted.Line(fmt.Sprintf(format, args...), 1000))
+	}
+	look, err := p.ready(ctx, warn)
+	if look != nil {
+		result.Held = holdOf(look.View)
+	}
+	if err == nil {
+		err = p.absentTargets(look)
+	}
+	if err != nil || isAlready(look.View, event) {
+		return result, err
+	}
+	result.Changed = true
+	hold := p.newHold(reason)
+	if p.config.DryRun {
+		result.Held = nil
+		if event == report.EventHeld {
+			result.Held = &report.Hold{By: hold.By, At: hold.At, Reason: hold.Reason}
+		}
+		return result, nil
+	}
+	shown, err := p.shown(look)
+	if err != nil {
+		return result, err
+	}
+	after, err := p.insist(ctx, &change{
+		event: event, reason: reason,
+		subject: func(n int) *registry.Manifest { return shown[n] },
+		sha:     func(n int) report.Commit { return look.View[n].Entry(look.View[n].Target).SHA },
+		state: func(_ int, s *ledger.State, _ int64) *ledger.Stop {
+			if event == report.EventHeld {
+				return s.Hold(hold)
+			}
+			return s.Release()
+		},
+	}, warn)
+	if after != nil {
+		result.Held = holdOf(after.View)
+	}
+	return result, err
+}
+
+// isAlready reports whether a hold or release would change nothing on any image.
+func isAlready(v ledger.View, event report.Event) bool {
+	for n := range v {
+		if s := v[n].Stop; s == nil || (s.Stop.Held != nil) != (event == report.EventHeld) {
+			return false
+		}
+	}
+	return true
+}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -49,7 +50,7 @@ func TestHostileManifests(t *testing.T) {
 		{"config that is huge", ociManifest, []byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:` + strings.Repeat("a", 64) + `","size":9999999999},"layers":[]}`), "at most"},
 		{"config that is missing", ociManifest, []byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:` + strings.Repeat("a", 64) + `","size":2},"layers":[]}`), "404"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		bubble(t, tt.name, func(t *testing.T) {
 			w := newWorld(t, sim.RegistryConfig{})
 			w.serveManifest("staging-4c1d56e", tt.mediaType, tt.raw)
 			_, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
@@ -63,7 +64,9 @@ func TestHostileManifests(t *testing.T) {
 
 // TestIndexThatNamesItself can only come from a registry that lies about
 // digests: it is not believed.
-func TestIndexThatNamesItself(t *testing.T) {
+func TestIndexThatNamesItself(t *testing.T) { synctest.Test(t, testIndexThatNamesItself) }
+
+func testIndexThatNamesItself(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{})
 	digest := "sha256:" + strings.Repeat("c", 64)
 	raw := []byte(`{"schemaVersion":2,"manifests":[{"mediaType":"` + ociIndex + `","digest":"` + digest + `","size":1}]}`)
@@ -75,7 +78,9 @@ func TestIndexThatNamesItself(t *testing.T) {
 }
 
 // TestDeepIndex is a chain of indexes that is longer than any real one.
-func TestDeepIndex(t *testing.T) {
+func TestDeepIndex(t *testing.T) { synctest.Test(t, testDeepIndex) }
+
+func testDeepIndex(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{})
 	r := w.repository(apps[0])
 	m, err := r.Manifest(t.Context(), registry.ByTag("staging-4c1d56e"))
@@ -101,7 +106,9 @@ func TestDeepIndex(t *testing.T) {
 
 // TestForeignTextIsSanitised lets a registry write commands into labels and
 // errors.
-func TestForeignTextIsSanitised(t *testing.T) {
+func TestForeignTextIsSanitised(t *testing.T) { synctest.Test(t, testForeignTextIsSanitised) }
+
+func testForeignTextIsSanitised(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{})
 	w.publish(sim.Build{SHA: newSHA, Tag: "staging-4c1d56e", Labels: map[string]string{sim.LabelRevision: "\n::error::\x1b[31mboom"}})
 	plan, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
@@ -119,7 +126,7 @@ func TestForeignTextIsSanitised(t *testing.T) {
 func TestRefusedCredentials(t *testing.T) {
 	reader := sim.Account{Username: "reader", Password: "only-reads-nothing-else", ReadOnly: true}
 	for name, auth := range map[string]sim.AuthKind{"token": sim.TokenAuth, "basic": sim.BasicAuth} {
-		t.Run(name, func(t *testing.T) {
+		bubble(t, name, func(t *testing.T) {
 			w := newWorld(t, sim.RegistryConfig{Auth: auth, Accounts: []sim.Account{user, reader}, Referrers: true})
 			check := func(err error, want ...string) {
 				t.Helper()
@@ -165,7 +172,9 @@ func TestRefusedCredentials(t *testing.T) {
 
 // TestTokenAnswerIsNotShown is a token server whose answer holds a secret but no
 // token.
-func TestTokenAnswerIsNotShown(t *testing.T) {
+func TestTokenAnswerIsNotShown(t *testing.T) { synctest.Test(t, testTokenAnswerIsNotShown) }
+
+func testTokenAnswerIsNotShown(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{Auth: sim.TokenAuth})
 	w.Inject(sim.Injection{Path: "^/token", Do: sim.Give(sim.Answer{Status: 200, Body: []byte(`{"refresh_token":"top-secret-refresh"}`)})})
 	_, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
@@ -175,7 +184,9 @@ func TestTokenAnswerIsNotShown(t *testing.T) {
 }
 
 // TestTokenThatExpires is replaced on the way, also for a request with a body.
-func TestTokenThatExpires(t *testing.T) {
+func TestTokenThatExpires(t *testing.T) { synctest.Test(t, testTokenThatExpires) }
+
+func testTokenThatExpires(t *testing.T) {
 	w := newWorld(t, sim.RegistryConfig{Auth: sim.TokenAuth, CheckBlobs: true})
 	in := w.Inject(sim.Injection{Method: http.MethodPut, Path: "/platform/manifests/latest", Times: 1, Do: sim.Status(401,
 		"WWW-Authenticate", `Bearer realm="`+w.URL()+`/token",service="simulated registry",scope="repository:org/platform:pull,push",error="invalid_token"`)})
@@ -199,7 +210,9 @@ func (e either) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // TestSeveralRegistries takes the credentials from a Docker config, one for each.
-func TestSeveralRegistries(t *testing.T) {
+func TestSeveralRegistries(t *testing.T) { synctest.Test(t, testSeveralRegistries) }
+
+func testSeveralRegistries(t *testing.T) {
 	a, b := newWorld(t, sim.RegistryConfig{Auth: sim.TokenAuth}), newWorld(t, sim.RegistryConfig{
 		Auth: sim.BasicAuth, Referrers: true, Accounts: []sim.Account{{Username: "other", Password: "another-password"}},
 	})

@@ -24,12 +24,14 @@ import (
 // Its rules:
 //
 //   - Right before each write the tag is read. Where it does not show what it
-//     showed when the run began, or can't be read, it is not written.
+//     showed when the run began, or can't be read, it is not written. In a promotion
+//     the ledger's lease stands in for that: all tags were read a moment ago.
 //   - A PUT in flight is never cancelled: its answer is waited for, for a short
 //     while after a cancel. Cancelling it would not undo it, only hide what
 //     became of it.
 //   - What the tag shows decides, never what the registry said about the write.
-//     An accepted write is looked for until the registry's lag is over. A write
+//     An accepted write is looked for until the registry's lag is over (in a
+//     promotion that is done by Settle, for all tags and heads at once). A write
 //     that failed is looked for too, since it may have happened; it is repeated
 //     only where the tag still shows what it did before and the failure may pass.
 //   - Whatever was written and can't stay is put back, also where it never showed:
@@ -53,6 +55,10 @@ type move struct {
 	repo     *repository
 	tag      string
 	from, to *registry.Manifest // from is nil where the tag was absent
+	// leased: the tag was just read, and will be read once more when no older write can
+	// show any more. Then neither the look right before the first write nor the
+	// read-back of an accepted one is needed.
+	leased bool
 	// older reports whether somebody else's manifest is known to be older than to;
 	// nil: never.
 	older func(ctx context.Context, other *registry.Manifest) bool
@@ -140,7 +146,7 @@ func raced(moves []*move) []*move {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(moves), func(m *move) bool {
-		return m.state != report.Promoted || !m.readAt.Before(last)
+		return m.state != report.Promoted || m.leased && !m.seen || !m.readAt.Before(last)
 	})
 }
 
@@ -162,7 +168,11 @@ func failure(ctx context.Context, moves []*move) error {
 		places = append(places, fmt.Sprintf("%s points at %s (%s)", m.ref(), m.place(), m.state))
 	}
 	if clean && ctx.Err() != nil {
-		return fmt.Errorf("the move was interrupted: %w; every tag is where it was before", web.Cause(ctx))
+		err := fmt.Errorf("the move was interrupted: %w; every tag is where it was before", web.Cause(ctx))
+		if written {
+			return &MoveError{Err: err}
+		}
+		return err
 	}
 	err := fmt.Errorf("%s; %s", strings.Join(causes, "; "), strings.Join(places, ", "))
 	if clean && !written {
@@ -196,10 +206,14 @@ func (m *move) forward(ctx, cleanup context.Context) {
 		return
 	}
 	overtaken := 0
-	for n := 0; m.lookAhead(ctx, cleanup); n++ {
+	for n := 0; m.ready(ctx, cleanup, n); n++ {
 		err := m.write(ctx)
 		m.pending = m.pending || !registry.Rejected(err)
 		m.arrive()
+		if m.leased && err == nil && ctx.Err() == nil {
+			m.state, m.now, m.err, m.detail = report.Promoted, m.to.Digest, nil, ""
+			return
+		}
 		m.wait()
 		m.look(cleanup, m.to, err == nil)
 		switch {
@@ -221,6 +235,15 @@ func (m *move) forward(ctx, cleanup context.Context) {
 			return
 		}
 	}
+}
+
+// ready reports whether the tag may be written.
+func (m *move) ready(ctx, cleanup context.Context, n int) bool {
+	if m.leased && n == 0 && ctx.Err() == nil {
+		m.seen = true
+		return true
+	}
+	return m.lookAhead(ctx, cleanup)
 }
 
 // lookAhead reads the tag right before a write and reports whether it may be

@@ -1,7 +1,9 @@
 package promote
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,17 +13,29 @@ import (
 // A Rule is what forbids a move.
 type Rule string
 
-// The rules.
+// The rules, in the order in which refusals are reported.
 const (
-	RuleMissing       Rule = "source missing" // there is no image for the commit
-	RuleRevision      Rule = "revision"       // the image was built from another commit
-	RuleRolledBack    Rule = "rolled back"    // the image was rolled back before
-	RuleBackwards     Rule = "backwards"      // the target is at a newer commit
-	RuleNotGreen      Rule = "not green"      // the image has no positive record
-	RuleUnknownCommit Rule = "unknown commit" // there is nothing to roll back to
-	RuleHeld          Rule = "held"           // promotions of the target are on hold
-	RuleNoHead        Rule = "no head"        // the ledger has no trusted head
+	RuleMissing       Rule = "source missing"      // there is no image for the commit
+	RuleRevision      Rule = "revision"            // the image was built from another commit
+	RuleUnfinished    Rule = "unfinished rollback" // a rollback was met half done
+	RuleRolledBack    Rule = "rolled back"         // the image was rolled back before
+	RuleNoHead        Rule = "no head"             // the ledger has no trusted head
+	RuleNotGreen      Rule = "not green"           // the image has no positive record
+	RuleBackwards     Rule = "backwards"           // the target is at a newer commit
+	RuleDiverged      Rule = "diverged"            // neither commit descends from the other
+	RuleOrderUnknown  Rule = "order unknown"       // nothing shows which commit is newer
+	RuleHeld          Rule = "held"                // promotions of the target are on hold
+	RuleUnknownCommit Rule = "unknown commit"      // there is nothing to roll back to
+	RuleNoTarget      Rule = "no target"           // the target tag is absent (hold, release)
 )
+
+var precedence = []Rule{
+	RuleMissing, RuleRevision, RuleUnfinished, RuleRolledBack, RuleNoHead, RuleNotGreen,
+	RuleBackwards, RuleDiverged, RuleOrderUnknown, RuleHeld, RuleUnknownCommit, RuleNoTarget,
+}
+
+// maxText is how much of a foreign text is kept, in characters.
+const maxText = 500
 
 // A RefusedError says that a rule forbids the move, whatever the tenants say.
 type RefusedError struct {
@@ -46,72 +60,51 @@ func checkRevision(image, source string, sha report.Commit, revision string) (re
 	return "", ""
 }
 
-// checkRecord compares the newest record of a candidate with the policy.
-func checkRecord(policy Policy, image string, digest report.Digest, newest *report.Record) (rule Rule, refusal string) {
-	on := image + "@" + digest.Short()
-	switch {
-	case newest != nil && newest.Event == report.EventRolledBack:
-		return RuleRolledBack, fmt.Sprintf("%s was rolled back %s: fix it in a new commit, or give force with a reason", on, when(newest))
-	case policy != ForPromote || newest != nil && newest.Event.Positive():
-		return "", ""
-	case newest == nil:
-		return RuleNotGreen, on + " has no record of a green run: verify it first, or give force with a reason"
-	default:
-		return RuleNotGreen, fmt.Sprintf("the newest record of %s is %s, %s: verify it again, or give force with a reason", on, newest.Event, when(newest))
-	}
-}
-
-// when is a record's time and reason for a sentence.
-func when(rec *report.Record) string {
-	text := "at " + rec.Time.UTC().Format(time.RFC3339)
-	if rec.Reason != "" {
-		text += " (" + rec.Reason + ")"
-	}
-	return text
-}
-
 // A succession is what is known of the order of two digests of one image.
 type succession struct {
 	image, target    string
 	oldRev           string // of the present image, by its label or record
 	newSHA           report.Commit
 	oldTime, newTime time.Time
-	relation         report.Relation // unknown: nobody knew
-	unanswered       string          // why nobody knew; "" where nobody was asked
+	relation         report.Relation // by the forge; unknown: it did not say
+	unanswered       string          // why it did not say; "" where it was not asked
+	recorded         report.Relation // by the ledger: what replaced what
 }
 
-// checkOrder refuses a move backwards. Ancestry decides where it is known, else
-// the times of creation do; where neither shows the order, that is a warning.
-func checkOrder(s succession) (refusal, warning string) {
+// checkOrder refuses a move that is not known to go forward. The forge decides where
+// it knows the commits, else the ledger where both were in production, else the
+// times of creation.
+func checkOrder(s succession) (rule Rule, refusal, warning string) {
 	move := fmt.Sprintf("%s:%s would move from %s to %s", s.image, s.target, named(s.oldRev), named(string(s.newSHA)))
 	basis := ""
-	switch s.relation {
-	case report.Identical, report.Ahead:
-		return "", ""
-	case report.Behind:
-		return move + ", which is its ancestor: use rollback to restore it, or give force with a reason", ""
-	case report.Diverged:
-		basis = "neither commit descends from the other; "
-	default:
-		if s.newSHA.Same(commitOf(s.oldRev)) {
-			return "", ""
-		}
-		if s.unanswered != "" {
-			basis = "the forge did not report their order (" + s.unanswered + "); "
-		}
+	if s.unanswered != "" {
+		basis = "the forge did not report their order (" + s.unanswered + "); "
 	}
+	const goBack = "use rollback to restore it, or give force with a reason"
 	switch {
+	case s.relation == report.Identical || s.relation == report.Ahead || s.newSHA.Same(commitOf(s.oldRev)):
+		return "", "", ""
+	case s.relation == report.Behind:
+		return RuleBackwards, move + ", which is its ancestor: " + goBack, ""
+	case s.relation == report.Diverged:
+		return RuleDiverged, move + ", but neither commit descends from the other: promote one that has both, or give force with a reason", ""
+	case s.recorded == report.Behind:
+		return RuleBackwards, move + ", which it replaced by the records: " + basis + goBack, ""
+	case s.recorded == report.Ahead:
+		return "", "", ""
 	case s.oldTime.IsZero() || s.newTime.IsZero():
-		return "", move + ": " + basis + "the images have no time of creation, so their order is unknown"
+		basis += "the images have no time of creation"
 	case s.newTime.Before(s.oldTime):
-		return fmt.Sprintf("%s, which was built earlier (%s, the present one %s): %suse rollback to restore it, or give force with a reason",
-			move, s.newTime.Format(time.RFC3339), s.oldTime.Format(time.RFC3339), basis), ""
+		return RuleBackwards, fmt.Sprintf("%s, which was built earlier (%s, the present one %s): %s%s",
+			move, s.newTime.Format(time.RFC3339), s.oldTime.Format(time.RFC3339), basis, goBack), ""
 	case s.newTime.Equal(s.oldTime):
-		return "", move + ": " + basis + "both were created at the same time, so their order is unknown"
+		basis += "both were created at the same time"
 	case basis != "":
-		return "", move + ": " + basis + "by the times of creation, it moves forward"
+		return "", "", move + ": " + basis + "by the times of creation, it moves forward"
+	default:
+		return "", "", ""
 	}
-	return "", ""
+	return RuleOrderUnknown, move + ": " + basis + ", so nothing shows which is newer: give a token for the forge, which knows the order of commits, or force with a reason", ""
 }
 
 // named is a revision for a sentence.
@@ -127,22 +120,28 @@ func named(revision string) string {
 }
 
 // refusals collects what the rules forbid, over all images.
-type refusals struct {
-	rules   []Rule
-	reasons []string
-}
+type refusals []RefusedError
 
 func (r *refusals) add(rule Rule, reason string) {
 	if reason != "" {
-		r.rules = append(r.rules, rule)
-		r.reasons = append(r.reasons, reason)
+		*r = append(*r, RefusedError{rule, reason})
 	}
 }
 
-// err returns one error for all refusals, with the first one's rule.
-func (r *refusals) err() error {
-	if len(r.reasons) == 0 {
+// err returns one error for all refusals, in the order of the rules, with the first
+// one's rule.
+func (r refusals) err() error {
+	if len(r) == 0 {
 		return nil
 	}
-	return &RefusedError{Rule: r.rules[0], Reason: strings.Join(r.reasons, "; ")}
+	slices.SortStableFunc(r, func(a, b RefusedError) int {
+		return cmp.Compare(slices.Index(precedence, a.Rule), slices.Index(precedence, b.Rule))
+	})
+	var reasons []string
+	for _, refusal := range r {
+		if !slices.Contains(reasons, refusal.Reason) {
+			reasons = append(reasons, refusal.Reason)
+		}
+	}
+	return &RefusedError{Rule: r[0].Rule, Reason: strings.Join(reasons, "; ")}
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
+	"slices"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
@@ -108,66 +108,96 @@ func (p *Promoter) mayPush(ctx context.Context, r *repository) error {
 	return nil // if it failed otherwise, records will too, and say so; that is no reason against the move
 }
 
-// Confirm reads source and target tags again. An error means that the move must
-// not be made on what was found out before: somebody moved one of them, or it
-// can't be read. It may run beside other reads of the caller.
+// Confirm reads source and target tags, both heads and the canary tag again. An
+// error means that the move must not be made on what was found out before: somebody
+// wrote one of them, or it can't be read. It may run beside other reads of the caller.
 func (c *Candidate) Confirm(ctx context.Context) error {
-	c.setConfirmed(time.Time{})
-	began := time.Now()
-	err := parallel.Each(len(c.images), func(n int) error {
-		i := c.images[n]
-		var source, target report.Digest
-		err := parallel.Together(
-			func() (err error) { source, err = i.sure(ctx, i.facts.Source, i.source); return err },
-			func() (err error) { target, err = i.sure(ctx, i.facts.Target, i.target); return err },
-		)
-		if err != nil {
-			return err
-		}
-		c.saw(n, target)
-		return errors.Join(
-			unmoved(i.image, i.facts.Source, i.source, source, "what was tested is not what would be promoted; run again"),
-			unmoved(i.image, i.facts.Target, i.target, target, "somebody else moved this tag; run again"),
-		)
-	})
+	c.setConfirmed(lease{})
+	looked := c.p.clock.look()
+	look := c.reading()
+	heads := func() error { return c.p.unchangedHeads(ctx, look) }
+	tags := func() error {
+		return parallel.Each(len(c.images), func(n int) error { return c.unmoved(ctx, n) })
+	}
+	err := parallel.Together(heads, tags)
 	if err == nil {
-		c.setConfirmed(began)
+		c.setConfirmed(looked)
 	}
 	return err
 }
 
-func (c *Candidate) setConfirmed(t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.confirmed = t
+// unmoved is an error where a tag of an image shows something else than before.
+func (c *Candidate) unmoved(ctx context.Context, n int) error {
+	i := c.images[n]
+	var source, target report.Digest
+	reads := []func() error{
+		func() (err error) { source, err = i.sure(ctx, i.facts.Source, i.source); return err },
+		func() (err error) { target, err = i.sure(ctx, i.facts.Target, i.target); return err },
+	}
+	if c.Canary().State == report.CanaryMoved {
+		tag := c.p.config.CanaryTag
+		reads = append(reads, func() error {
+			now, err := i.sure(ctx, tag, i.source)
+			return errors.Join(err, unmoved(i.image, tag, i.source, now, "what was tested may not be the candidate; run again", err))
+		})
+	}
+	if err := parallel.Together(reads...); err != nil {
+		return err
+	}
+	c.saw(n, target)
+	return errors.Join(
+		unmoved(i.image, i.facts.Source, i.source, source, "what was tested is not what would be promoted; run again", nil),
+		unmoved(i.image, i.facts.Target, i.target, target, "somebody else moved this tag; run again", nil),
+	)
 }
 
-// fresh reports whether what Confirm saw is recent enough to count.
-func (c *Candidate) fresh() bool {
+func (c *Candidate) setConfirmed(l lease) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.confirmed.IsZero() && time.Since(c.confirmed) <= confirmedFor
+	c.confirmed = l
+}
+
+func (c *Candidate) lastConfirmed() lease {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.confirmed
+}
+
+// reconfirm is [Candidate.Confirm] unless that was called so recently that there is
+// time enough left for what follows from it.
+func (c *Candidate) reconfirm(ctx context.Context) error {
+	if !c.lastConfirmed().over(0.5) {
+		return nil
+	}
+	return c.Confirm(ctx)
 }
 
 // sure reads a tag's digest. One that none of the known manifests has is not
 // believed before the bytes confirm it: a registry's header may be wrong.
 func (r *repository) sure(ctx context.Context, tag string, known ...*registry.Manifest) (report.Digest, error) {
+	digests := make([]report.Digest, len(known))
+	for n, m := range known {
+		digests[n] = m.DigestOrNone()
+	}
+	return r.digestOf(ctx, tag, digests...)
+}
+
+// digestOf is sure, by digests.
+func (r *repository) digestOf(ctx context.Context, tag string, known ...report.Digest) (report.Digest, error) {
 	digest, err := r.Digest(ctx, registry.ByTag(tag))
-	if err != nil || digest == "" {
+	if err != nil || digest == "" || slices.Contains(known, digest) {
 		return digest, err
 	}
-	for _, m := range known {
-		if m.DigestOrNone() == digest {
-			return digest, nil
-		}
+	_, raw, err := r.Bytes(ctx, registry.ByTag(tag))
+	if err != nil || raw == nil {
+		return "", err
 	}
-	m, err := r.Manifest(ctx, registry.ByTag(tag))
-	return m.DigestOrNone(), err
+	return registry.DigestOf(raw), nil
 }
 
 // unmoved is an error where a tag shows another digest than before.
-func unmoved(image, tag string, before *registry.Manifest, now report.Digest, so string) error {
-	if before.DigestOrNone() == now {
+func unmoved(image, tag string, before *registry.Manifest, now report.Digest, so string, unread error) error {
+	if unread != nil || before.DigestOrNone() == now {
 		return nil
 	}
 	return fmt.Errorf("%s:%s pointed at %s when the run began and points at %s now: %s",

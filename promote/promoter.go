@@ -11,6 +11,7 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
+	"git.moleculesai.app/molecule-ai/canary-verify/ledger"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
@@ -20,6 +21,8 @@ import (
 type Promoter struct {
 	config Config
 	repos  []*repository
+	store  *ledger.Store
+	clock  *clock
 }
 
 // A repository is one image's repository, with what a promotion knows of it.
@@ -34,21 +37,36 @@ type repository struct {
 func New(c Config) (*Promoter, error) {
 	c = c.withDefaults()
 	names, imagesErr := parseImages(c.Images)
-	if err := errors.Join(imagesErr, c.checkTags(), c.checkCredentials(names)); err != nil {
+	if err := errors.Join(imagesErr, c.checkTags(), c.checkCredentials(names), c.Trust.Check()); err != nil {
 		return nil, err
 	}
-	options := registry.Options{
-		Transport: c.Transport, Keychain: c.keychain(), UserAgent: c.Origin.Tool,
+	return c.open(names), nil
+}
+
+// open makes a promoter of a configuration that was checked.
+func (c Config) open(names []registry.Name) *Promoter {
+	timed := &clock{base: c.Transport, least: c.Lease}
+	if timed.base == nil {
+		timed.base = web.Transport(c.Proxy)
+	}
+	if timed.least <= 0 {
+		timed.least = leastLease
+	}
+	books := shelf{}
+	p := &Promoter{config: c, clock: timed, store: &ledger.Store{
+		Registry: books, Target: c.TargetTag, Trust: c.Trust, Signer: c.Signer, Witness: c.Witness,
+	}}
+	opened := registry.OpenAll(registry.Options{
+		Transport: timed, Keychain: c.keychain(), UserAgent: c.Origin.Tool,
 		ReadOnly: c.DryRun, Redact: secret.NewRedactor(c.Password),
+	}, names...)
+	for i, r := range opened {
+		repo := &repository{Repository: r, image: c.Images[i]}
+		p.repos = append(p.repos, repo)
+		p.store.Images = append(p.store.Images, r.Name().String())
+		books[r.Name().String()] = repo
 	}
-	if options.Transport == nil {
-		options.Transport = web.Transport(c.Proxy)
-	}
-	p := &Promoter{config: c}
-	for i, n := range names {
-		p.repos = append(p.repos, &repository{Repository: registry.Open(n, options), image: c.Images[i]})
-	}
-	return p, nil
+	return p
 }
 
 // A Candidate is what [Promoter.Resolve] found of a commit that may be moved. Its
@@ -59,20 +77,23 @@ type Candidate struct {
 	sha     report.Commit
 	policy  Policy
 	images  []*image
-	writing sync.Mutex // held by whoever moves tags
+	writing sync.Mutex // held by whoever writes
 	canary  []*move    // nil: never begun; guarded by writing
+	written []*written // heads of the promotion, by image; nil: none; guarded by writing
+	late    bool       // the move took too long to be sure of; guarded by writing
+	settles time.Time  // from when on no older write can show; guarded by writing
 
 	mu          sync.Mutex // guards what follows, and what changes of images
+	look        *ledger.Reading
 	canaryState report.Canary
 	warnings    []string
-	confirmed   time.Time // when the last read that found all tags unmoved began
+	confirmed   lease // of the last look that found all tags unmoved; zero: there is none
 }
 
 // An image is one image's part of a candidate.
 type image struct {
 	*repository
 	source, target, canary *registry.Manifest // nil: absent
-	newest                 *report.Record     // on the candidate's digest; nil: none
 	// facts are what is reported. State, Now and Detail change under the
 	// candidate's lock; the rest doesn't once the candidate is resolved.
 	facts report.Image
@@ -132,6 +153,41 @@ func (c *Candidate) warn(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.warnings = append(c.warnings, untrusted.Line(fmt.Sprintf(format, args...), 1000))
+}
+
+// Held returns the hold that was on the target when last read; nil: it is free.
+func (c *Candidate) Held() *report.Hold {
+	look := c.reading()
+	if look == nil {
+		return nil
+	}
+	return holdOf(look.View)
+}
+
+// holdOf returns the hold that a view shows, in the form of reports; nil: none.
+func holdOf(v ledger.View) *report.Hold {
+	h := v.Held()
+	if h == nil {
+		return nil
+	}
+	return &report.Hold{By: h.By, At: h.At, Reason: h.Reason}
+}
+
+// reading returns what was read of the ledger last; nil: nothing.
+func (c *Candidate) reading() *ledger.Reading {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.look
+}
+
+// setReading notes what was read of the ledger, with its warnings.
+func (c *Candidate) setReading(r *ledger.Reading) {
+	for _, warning := range r.Warnings {
+		c.warn("%s", warning)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.look = r
 }
 
 // saw notes where an image's target points now.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/untrusted"
+	"git.moleculesai.app/molecule-ai/canary-verify/ledger"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
@@ -15,24 +17,31 @@ import (
 type Resolution struct {
 	Images   []report.Image // in the order of [Config], as far as they are known
 	Warnings []string       // what was not certain, one sentence each
-	// Candidate is nil unless everything was read and the rules permit the move.
+	// Candidate is nil unless everything was read and the rules permit the move, or
+	// forbid nothing but the move (see [ForVerify]).
 	Candidate *Candidate
 }
 
 // Resolve finds the digests behind a commit's source tags, reads each once, and
-// applies the rules of the policy to them and to what the target tags point at
-// now.
+// applies the rules of the policy to them, to what the target tags point at now and
+// to the ledger. A rollback that was not finished is finished first; then the
+// candidate is refused.
 //
 // The error is a [*RefusedError] when a rule forbids the move, whatever the
 // tenants say, and a [report.InvalidError] when the commit does not fit the
-// source tag; any other means that something could not be read, and nothing is
-// known. The Resolution comes with an error too, without a Candidate.
+// source tag or the signing key is not trusted; any other means that something could
+// not be read, and nothing is known. The Resolution comes with an error too, without
+// a Candidate.
 func (p *Promoter) Resolve(ctx context.Context, sha report.Commit, policy Policy) (Resolution, error) {
-	if err := p.config.CheckCommit(sha); err != nil {
+	err := p.config.CheckCommit(sha)
+	if !p.config.DryRun {
+		err = errors.Join(err, p.config.CheckSigner())
+	}
+	if err != nil {
 		return Resolution{Images: p.candidate("", policy).Images()}, err
 	}
 	c := p.candidate(sha, policy)
-	err := c.resolve(ctx)
+	err = c.resolve(ctx)
 	found := Resolution{Images: c.Images(), Warnings: c.Warnings()}
 	if err == nil {
 		found.Candidate = c
@@ -40,84 +49,122 @@ func (p *Promoter) Resolve(ctx context.Context, sha report.Commit, policy Policy
 	return found, err
 }
 
-// resolve reads all images at once and applies the rules to what was read whole.
+// resolve reads everything and applies the rules to what was read whole: a refusal
+// counts more than what could not be read besides.
 func (c *Candidate) resolve(ctx context.Context) error {
-	found := make([]findings, len(c.images))
-	err := parallel.Each(len(c.images), func(i int) (err error) {
-		if found[i], err = c.images[i].read(ctx, c.p.config); err != nil {
-			return err
-		}
-		found[i].order = c.order(ctx, c.images[i])
-		found[i].complete = true
-		return nil
-	})
+	if err := c.readTags(ctx); err != nil {
+		return err
+	}
+	if err := c.finishRollback(ctx); err != nil {
+		return err
+	}
 	var refused refusals
-	for i, image := range c.images {
-		for _, warning := range found[i].warnings {
-			c.warn("%s", warning)
+	orders := make([]succession, len(c.images))
+	errs := parallel.All(len(c.images), func(n int) (err error) {
+		orders[n], err = c.readImage(ctx, n)
+		return err
+	})
+	for n, i := range c.images {
+		if errs[n] == nil || i.source == nil {
+			c.judgeSource(i, &refused)
 		}
-		if found[i].complete {
-			c.judge(image, found[i].order, &refused)
+		if errs[n] == nil {
+			c.judgeOrder(i, orders[n], &refused)
 		}
 	}
-	return errors.Join(refused.err(), err)
+	c.judgeLedger(&refused)
+	return errors.Join(refused.err(), errors.Join(errs...))
 }
 
-// findings are what was read of one image and its tags, beside the image itself.
-type findings struct {
-	complete bool // everything could be read
-	order    succession
-	warnings []string
+// readTags reads all tags of all images in one round.
+func (c *Candidate) readTags(ctx context.Context) error {
+	var look *ledger.Reading
+	reads := []func() error{func() (err error) { look, err = c.p.store.Read(ctx); return err }}
+	for _, i := range c.images {
+		reads = append(reads, func() (err error) { i.source, err = i.Manifest(ctx, registry.ByTag(i.facts.Source)); return err })
+		if tag := c.p.config.CanaryTag; tag != "" && !c.p.config.DryRun {
+			reads = append(reads, func() (err error) { i.canary, err = i.Manifest(ctx, registry.ByTag(tag)); return err })
+		}
+	}
+	err := parallel.Together(reads...)
+	if look != nil {
+		err = errors.Join(err, c.take(look))
+	}
+	for _, i := range c.images {
+		i.facts.Digest = i.source.DigestOrNone()
+		if i.inPlace() {
+			i.facts.State = report.Already
+		}
+	}
+	return err
 }
 
-// read reads everything about one image: its tags at once, then, beside each
-// other, what both images say of their build and what is recorded of the
-// candidate.
-func (i *image) read(ctx context.Context, config Config) (f findings, err error) {
-	reads := []func() error{
-		func() (err error) { i.source, err = i.Manifest(ctx, registry.ByTag(i.facts.Source)); return err },
-		func() (err error) { i.target, err = i.Manifest(ctx, registry.ByTag(i.facts.Target)); return err },
+// take takes over what the ledger's reading says of the targets.
+func (c *Candidate) take(look *ledger.Reading) error {
+	c.setReading(look)
+	var errs []error
+	for n, i := range c.images {
+		i.target = nil
+		if shown := look.Shown[n].Target; shown.Raw != nil {
+			m, err := registry.ParseManifest(shown.MediaType, shown.Raw)
+			if err != nil {
+				errs = append(errs, i.wrong("read tag "+i.facts.Target, 0, err.Error()))
+				continue
+			}
+			i.target = m
+		}
+		i.facts.Previous = i.target.DigestOrNone()
+		i.facts.Now = i.facts.Previous
 	}
-	if config.CanaryTag != "" && !config.DryRun {
-		reads = append(reads, func() (err error) { i.canary, err = i.Manifest(ctx, registry.ByTag(config.CanaryTag)); return err })
-	}
-	if err := parallel.Together(reads...); err != nil {
-		return f, err
-	}
-	i.facts.Digest, i.facts.Previous = i.source.DigestOrNone(), i.target.DigestOrNone()
-	i.facts.Now = i.facts.Previous
-	if i.inPlace() {
-		i.facts.State = report.Already
-	}
-	err = parallel.Together(
-		func() error { return i.readCandidate(ctx) },
-		func() (err error) { f.warnings, err = i.readPrevious(ctx); return err },
-	)
-	if i.inPlace() {
-		i.facts.PreviousRevision, i.facts.PreviousCreated = i.facts.Revision, i.facts.Created
-	}
-	return f, err
+	return errors.Join(errs...)
 }
 
-// readCandidate reads what the candidate says of its build, and its newest record.
-func (i *image) readCandidate(ctx context.Context) error {
-	if i.source == nil {
-		return nil
-	}
-	return parallel.Together(
+// readImage reads, beside each other, what both images of a repository say of their
+// build, and the records of the candidate where they are needed.
+func (c *Candidate) readImage(ctx context.Context, n int) (succession, error) {
+	i, look := c.images[n], c.look
+	state := &look.View[n]
+	var warnings []string
+	err := parallel.Together(
 		func() error {
+			if i.source == nil {
+				return nil
+			}
 			b, err := i.build(ctx, i.source)
 			i.facts.Revision, i.facts.Created = b.revision, b.created
 			return err
 		},
-		func() (err error) { i.newest, err = i.newestRecord(ctx, i.source.Digest); return err },
+		func() (err error) { warnings, err = i.readPrevious(ctx, state); return err },
+		func() error {
+			begun := state.Go != nil && state.Stop != nil
+			if i.source == nil || begun && (c.policy == ForVerify || !state.NeedsRecords(i.source.Digest)) {
+				return nil
+			}
+			return c.p.store.Learn(ctx, look, n, i.source.Digest)
+		},
 	)
+	if i.inPlace() {
+		i.facts.PreviousRevision, i.facts.PreviousCreated = i.facts.Revision, i.facts.Created
+	}
+	for _, warning := range warnings {
+		c.warn("%s", warning)
+	}
+	if err != nil {
+		return succession{}, err
+	}
+	return c.order(ctx, n), nil
 }
 
-// readPrevious reads what the image behind the target tag says of its build. That
-// it is damaged must not keep a good one from taking its place.
-func (i *image) readPrevious(ctx context.Context) (warnings []string, err error) {
+// readPrevious finds out what the image behind the target tag was built from: the
+// ledger says so, else the image itself. That it is damaged must not keep a good one
+// from taking its place.
+func (i *image) readPrevious(ctx context.Context, state *ledger.State) (warnings []string, err error) {
 	if i.target == nil || i.inPlace() {
+		return nil, nil
+	}
+	known := state.Entry(i.target.Digest)
+	i.facts.PreviousRevision, i.facts.PreviousCreated = string(known.SHA), known.Created
+	if known.SHA != "" && !known.Created.IsZero() {
 		return nil, nil
 	}
 	b, err := i.build(ctx, i.target)
@@ -127,23 +174,17 @@ func (i *image) readPrevious(ctx context.Context) (warnings []string, err error)
 	if err != nil {
 		return nil, err
 	}
-	i.facts.PreviousRevision, i.facts.PreviousCreated = b.revision, b.created
 	if b.revision != "" {
-		return nil, nil
+		i.facts.PreviousRevision = b.revision
 	}
-	// No label: its record names the commit, if it has one.
-	newest, err := i.newestRecord(ctx, i.target.Digest)
-	if err != nil {
-		return []string{fmt.Sprintf("the commit of %s is unknown: %v", i.image+":"+i.facts.Target, err)}, nil
-	}
-	if newest != nil {
-		i.facts.PreviousRevision = string(newest.SHA)
+	if !b.created.IsZero() {
+		i.facts.PreviousCreated = b.created
 	}
 	return nil, nil
 }
 
-// judge applies the rules to one image.
-func (c *Candidate) judge(i *image, order succession, refused *refusals) {
+// judgeSource applies the rules about the source tag of one image.
+func (c *Candidate) judgeSource(i *image, refused *refusals) {
 	if i.source == nil {
 		hint := ""
 		if i.Anonymous() {
@@ -157,16 +198,122 @@ func (c *Candidate) judge(i *image, order succession, refused *refusals) {
 	if warning != "" {
 		c.warn("%s", warning)
 	}
-	rule, refusal := checkRecord(c.policy, i.image, i.facts.Digest, i.newest)
-	c.lift(refused, rule, refusal)
-	if i.inPlace() || i.target == nil {
+}
+
+// judgeOrder applies the rules about the order of commits to one image.
+func (c *Candidate) judgeOrder(i *image, order succession, refused *refusals) {
+	if i.source == nil || i.target == nil || i.inPlace() {
 		return
 	}
-	refusal, warning = checkOrder(order)
-	c.lift(refused, RuleBackwards, refusal)
+	rule, refusal, warning := checkOrder(order)
+	c.lift(refused, rule, refusal)
 	if warning != "" {
 		c.warn("%s", warning)
 	}
+}
+
+// judgeLedger applies the ledger's rules to all images that have a source.
+func (c *Candidate) judgeLedger(refused *refusals) {
+	mode := report.ModeVerify
+	if c.policy == ForPromote {
+		mode = report.ModePromote
+	}
+	candidates := map[string]ledger.Candidate{}
+	for n, i := range c.images {
+		records := c.look.Others[n].Found
+		candidates[c.look.View[n].Image] = ledger.Candidate{Digest: i.source.DigestOrNone(), Records: records}
+		if i.source != nil {
+			c.judgeFound(n, records, refused)
+		}
+	}
+	for _, r := range c.look.View.Refusals(mode, candidates) {
+		n := slices.IndexFunc(c.look.View, func(s ledger.State) bool { return s.Image == r.Image })
+		if r.Rule != ledger.RuleHeld && c.images[n].source == nil {
+			continue
+		}
+		switch r.Rule {
+		case ledger.RuleRevoked:
+			c.lift(refused, c.revokedRule(c.images[n].source.Digest), c.images[n].image+"@"+r.Reason+": fix it in a new commit, or give force with a reason")
+		case ledger.RuleNoHead:
+			c.lift(refused, RuleNoHead, c.noHead(n))
+		case ledger.RuleRecord:
+			c.lift(refused, RuleNotGreen, c.images[n].image+": "+r.Reason+": verify it first, or give force with a reason")
+		case ledger.RuleHeld: // see judgeHold
+		}
+	}
+	c.judgeHold(refused)
+}
+
+// judgeFound applies the rule about what was rolled back to records that no head
+// knows yet: those from before the ledger began.
+func (c *Candidate) judgeFound(n int, records []*ledger.Head, refused *refusals) {
+	i, state := c.images[n], &c.look.View[n]
+	if state.Go != nil && state.Stop != nil {
+		return
+	}
+	against := ""
+	for _, r := range c.look.Others[n].Against {
+		if r.Digest == i.source.Digest && r.Kind == report.EventRolledBack {
+			against = "it was rolled back, by a record that is not signed"
+		}
+	}
+	if newest := ledger.Newest(i.source.Digest, records); newest != nil && newest.Event == report.EventRolledBack {
+		against = "it was rolled back " + when(newest)
+	}
+	if against != "" {
+		c.lift(refused, RuleRolledBack, fmt.Sprintf("%s@%s: %s: fix it in a new commit, or give force with a reason", i.image, i.source.Digest.Short(), against))
+	}
+}
+
+// revokedRule is the rule that forbids a digest that was revoked.
+func (c *Candidate) revokedRule(d report.Digest) Rule {
+	if r, _ := c.look.View.Revoked(d); r.Kind == report.EventRejected {
+		return RuleNotGreen
+	}
+	return RuleRolledBack
+}
+
+// noHead is why the ledger of an image can't be used; "": it may begin.
+func (c *Candidate) noHead(n int) string {
+	if c.p.store.Begin(c.look, n) == ledger.MayBegin {
+		return ""
+	}
+	return fmt.Sprintf("the ledger of %s:%s has no trusted heads (%s), so nobody knows what was rolled back or put on hold: find out who removed them, or begin it with force and a reason",
+		c.images[n].image, c.images[n].facts.Target, c.look.Others[n].Problem)
+}
+
+// judgeHold refuses what is on hold. It stops the move alone: what verify finds out
+// is worth a record.
+func (c *Candidate) judgeHold(refused *refusals) {
+	held := c.look.View.Held()
+	if held == nil || c.settled() {
+		return
+	}
+	switch {
+	case c.p.config.Force != "":
+		c.lift(refused, RuleHeld, held.String())
+	case c.policy == ForPromote:
+		refused.add(RuleHeld, onHold(held))
+	default:
+		c.warn("%s: a green run will be recorded, and nothing moved", held)
+	}
+}
+
+// onHold is the refusal because of a hold.
+func onHold(h *ledger.Hold) string {
+	return h.String() + "; release it with a reason, then promote"
+}
+
+// settled reports whether the ledger and every target show the candidate, so that
+// there is nothing to do.
+func (c *Candidate) settled() bool {
+	for n, i := range c.images {
+		s := &c.look.View[n]
+		if i.source == nil || s.Go == nil || s.Stop == nil || s.Target != i.source.Digest || s.Want() != i.source.Digest {
+			return false
+		}
+	}
+	return true
 }
 
 // lift refuses, unless force lifts the rule.
@@ -180,14 +327,16 @@ func (c *Candidate) lift(refused *refusals, rule Rule, refusal string) {
 	}
 }
 
-// order asks how the candidate stands to the present image of the target.
-func (c *Candidate) order(ctx context.Context, i *image) succession {
+// order finds out how the candidate stands to the present image of the target.
+func (c *Candidate) order(ctx context.Context, n int) succession {
+	i := c.images[n]
 	s := succession{
 		image: i.image, target: i.facts.Target,
 		oldRev: i.facts.PreviousRevision, newSHA: c.sha.Longest(commitOf(i.facts.Revision)),
 		oldTime: i.facts.PreviousCreated, newTime: i.facts.Created,
 	}
 	if i.source != nil && i.target != nil && !i.inPlace() {
+		s.recorded = c.look.View[n].Order(i.source.Digest)
 		s.relation, s.unanswered = c.p.ask(ctx, commitOf(s.oldRev), s.newSHA)
 	}
 	return s

@@ -11,7 +11,7 @@ import (
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
-	"git.moleculesai.app/molecule-ai/canary-verify/internal/web"
+	"git.moleculesai.app/molecule-ai/canary-verify/ledger"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
@@ -22,238 +22,253 @@ type RollbackResult struct {
 	Images []report.Image
 	// Rollback is without PostMortem. What no record says is left out.
 	Rollback report.Rollback
+	// Already: the rollback had been done before, and nothing was written.
+	Already  bool
+	Held     *report.Hold // at the end; nil: the target is free
 	Warnings []string
 }
 
-// firstSteps is how many steps of a chain are read at first; most rollbacks go
-// back one.
-const firstSteps = 6
+// A NotHeldError is a rollback that moved the targets and could not record it, so
+// that the next promotion may undo it.
+type NotHeldError struct{ Err error }
 
-// Rollback points the target tag of every image at an earlier commit's digest,
-// or none: at that of sha, or for an empty sha at the newest earlier one that is
-// good on every image. What is replaced gets a record ahead of the move, and so
-// does what is restored; one that can't be written costs a warning. Neither the
-// order of commits nor tenants are asked for.
+// Error says what to do.
+func (e *NotHeldError) Error() string {
+	return "the target was rolled back, but is not on hold: stop promotions by hand; the rollback could not be recorded: " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *NotHeldError) Unwrap() error { return e.Err }
+
+// Rollback points the target tag of every image at an earlier commit's digest, or
+// none: at that of sha, or for an empty sha at the newest earlier one that was live
+// on every image. First it writes into the ledger what is replaced, what is restored
+// and that the target is on hold, so that it holds from then on: run again, it
+// finishes what was not finished, or finds itself done. Neither the order of commits
+// nor tenants are asked for.
 //
 // The errors are of the same kinds as those of [Promoter.Resolve] and
-// [Candidate.Promote]; the result comes with them as far as it is known.
+// [Candidate.Promote], or a [*NotHeldError]; the result comes with them as far as it
+// is known.
 func (p *Promoter) Rollback(ctx context.Context, sha report.Commit, reason string) (RollbackResult, error) {
+	var err error
 	if sha != "" {
-		if err := p.config.CheckCommit(sha); err != nil {
-			return RollbackResult{Images: p.candidate("", ForPromote).Images()}, err
-		}
+		err = p.config.CheckCommit(sha)
 	}
 	b := &rollback{Candidate: p.candidate(sha, ForPromote), reason: reason}
-	err := b.run(ctx)
+	if untrusted := p.config.CheckSigner(); untrusted != nil && !p.config.DryRun {
+		if b.unrecorded = untrusted; p.config.Force == "" {
+			err = errors.Join(err, untrusted)
+		}
+	}
+	if err != nil {
+		return RollbackResult{Images: p.candidate("", ForPromote).Images()}, err
+	}
+	err = b.run(ctx)
 	b.facts.ToSHA = b.sha
-	return RollbackResult{Images: b.Images(), Rollback: b.facts, Warnings: b.Warnings()}, err
+	return RollbackResult{Images: b.Images(), Rollback: b.facts, Already: b.already, Held: b.Held(), Warnings: b.Warnings()}, err
 }
 
 // A rollback is one run of [Promoter.Rollback]. The source of its candidate's
 // images is what is restored.
 type rollback struct {
 	*Candidate
-	reason string
-	facts  report.Rollback
-	chains [][]step // by image, the present digest first
+	reason     string
+	facts      report.Rollback
+	left       []ledger.Live // by image: what is replaced
+	hold       *ledger.Hold  // nil: it stays as it is
+	already    bool
+	unrecorded error // why nothing can be recorded; nil: it can
 }
 
 // run does one thing after the other; nothing is written before all is known.
 func (b *rollback) run(ctx context.Context) error {
-	if err := b.look(ctx); err != nil {
-		return err
-	}
-	var goals []report.Digest
-	var err error
-	if b.sha == "" {
-		goals, err = b.choose(ctx)
-	} else {
-		goals, err = b.find(ctx)
-	}
+	look, err := b.p.ready(ctx, b.warn)
 	if err != nil {
+		var refused *RefusedError
+		if !errors.As(err, &refused) && b.sha != "" && b.p.config.Force != "" {
+			return b.blind(ctx, err)
+		}
 		return err
 	}
-	if err := b.aim(ctx, goals); err != nil {
+	if err := b.take(look); err != nil {
 		return err
 	}
-	if err := b.check(ctx); err != nil || b.p.config.DryRun {
+	b.describe(ctx)
+	if !b.p.config.NoHold {
+		hold := b.p.newHold(b.reason)
+		b.hold = &hold
+	}
+	if err := b.aim(ctx); err != nil {
 		return err
 	}
-	b.record(ctx, b.records)
-	return b.moveTargets(ctx)
+	if b.already {
+		b.p.tell(ctx, look, nil, b.warn)
+		return nil
+	}
+	return b.carryOut(ctx)
 }
 
-// look reads where the targets point, and the records of that.
-func (b *rollback) look(ctx context.Context) error {
-	b.chains = make([][]step, len(b.images))
-	err := parallel.Each(len(b.images), func(n int) (err error) {
-		i := b.images[n]
-		if i.target, err = i.Manifest(ctx, registry.ByTag(i.facts.Target)); err != nil || i.target == nil {
+// describe notes what the present state is known by.
+func (b *rollback) describe(ctx context.Context) {
+	_ = parallel.All(len(b.images), func(n int) error {
+		// What is replaced may well be damaged.
+		_, err := b.images[n].readPrevious(ctx, &b.look.View[n])
+		return err
+	})
+	b.left = make([]ledger.Live, len(b.images))
+	for n, i := range b.images {
+		s := &b.look.View[n]
+		b.left[n] = s.Entry(i.target.DigestOrNone())
+		if b.left[n].SHA == "" {
+			b.left[n].SHA = commitOf(i.facts.PreviousRevision)
+		}
+		if g := s.Go; g != nil && len(g.Go.Live) > 0 && g.Go.Live[0].Digest == s.Target && g.Event.Positive() && b.facts.LiveSince.IsZero() {
+			b.facts.LiveSince, b.facts.LiveFor = g.Time, time.Since(g.Time).Round(time.Second)
+			b.facts.PromotedBy = cmp.Or(g.RunURL, g.Actor)
+			b.facts.Suite, b.facts.SuiteHash = g.Suite, g.SuiteHash
+		}
+	}
+	b.facts.FromSHA = b.look.View.Left().SHA
+	for n := range b.left {
+		b.facts.FromSHA = cmp.Or(b.facts.FromSHA, b.left[n].SHA)
+	}
+}
+
+// aim decides what is restored, and reads it.
+func (b *rollback) aim(ctx context.Context) error {
+	if b.sha != "" {
+		digests, err := b.find(ctx)
+		if err != nil {
 			return err
 		}
-		i.facts.Previous, i.facts.Now = i.target.Digest, i.target.Digest
-		return parallel.Together(
-			func() error { b.chains[n] = i.chain(ctx, i.facts.Target, i.target.Digest, 1); return nil },
-			func() error {
-				// What is replaced may well be damaged.
-				if built, err := i.build(ctx, i.target); err == nil {
-					i.facts.PreviousRevision, i.facts.PreviousCreated = built.revision, built.created
-				}
-				return nil
-			},
-		)
-	})
-	for n, chain := range b.chains {
-		if len(chain) == 0 {
+		if err := b.fetch(ctx, digests); err != nil {
+			return err
+		}
+		b.already = b.inPlace()
+		return nil
+	}
+	goal, current := b.look.View.CurrentGoal()
+	if current {
+		done := b.look.View.At(goal) && !b.look.View.Unfinished(goal)
+		if !done {
+			return b.resume(ctx, goal)
+		}
+		answers, err := b.answers(ctx)
+		if err != nil {
+			return err
+		}
+		if answers {
+			b.already, b.sha = true, goal.SHA
+			b.replaced()
+			return b.fetch(ctx, b.inOrder(goal))
+		}
+	}
+	return b.goBack(ctx)
+}
+
+// inPlace reports whether every target shows what is restored.
+func (b *rollback) inPlace() bool {
+	return !slices.ContainsFunc(b.images, func(i *image) bool { return !i.inPlace() })
+}
+
+// inOrder are the digests of a goal, in the order of the images.
+func (b *rollback) inOrder(g ledger.Goal) []report.Digest {
+	digests := make([]report.Digest, len(b.images))
+	for n, name := range b.p.store.Images {
+		digests[n] = g.Digests[name]
+	}
+	return digests
+}
+
+// answers reports whether a rollback that was done answers this run too: unless it
+// was released since, and this is not the same run again.
+func (b *rollback) answers(ctx context.Context) (bool, error) {
+	for n := range b.look.View {
+		s := &b.look.View[n]
+		if s.Stop == nil || s.Stop.Stop.Goal == "" {
 			continue
 		}
-		if b.facts.FromSHA == "" {
-			b.facts.FromSHA = b.fromSHA(n)
+		record, released, err := b.p.store.Rollback(ctx, s)
+		if err != nil {
+			return false, err
 		}
-		if rec := chain[0].arrival; rec != nil && b.facts.LiveSince.IsZero() {
-			b.facts.LiveSince, b.facts.LiveFor = rec.Time, time.Since(rec.Time).Round(time.Second)
-			b.facts.PromotedBy = cmp.Or(rec.RunURL, rec.Actor)
-			b.facts.Suite, b.facts.SuiteHash = rec.Suite, rec.Hash
-		}
-	}
-	return err
-}
-
-// fromSHA is the commit that one image is at.
-func (b *rollback) fromSHA(n int) report.Commit {
-	if chain := b.chains[n]; len(chain) > 0 && chain[0].arrival != nil && chain[0].arrival.SHA != "" {
-		return chain[0].arrival.SHA
-	}
-	return commitOf(b.images[n].facts.PreviousRevision)
-}
-
-// extend follows the chains at most limit steps.
-func (b *rollback) extend(ctx context.Context, limit int) error {
-	return parallel.Each(len(b.images), func(n int) error {
-		if i := b.images[n]; i.target != nil && len(b.chains[n]) < limit {
-			b.chains[n] = i.chain(ctx, i.facts.Target, i.target.Digest, limit)
-		}
-		return nil
-	})
-}
-
-// choose returns the digests of the newest earlier good commit.
-func (b *rollback) choose(ctx context.Context) ([]report.Digest, error) {
-	var why string
-	for _, limit := range []int{firstSteps, maxSteps} {
-		if err := b.extend(ctx, limit); err != nil {
-			return nil, err
-		}
-		var c choice
-		if c, why = pick(b.chains); c.digests != nil {
-			b.sha = c.sha
-			if c.warning != "" {
-				b.warn("%s", c.warning)
-			}
-			return c.digests, nil
-		}
-		if ctx.Err() != nil {
-			return nil, web.Cause(ctx)
+		same := record != nil && record.RunID != "" && record.RunID == b.p.config.Origin.RunID
+		if released && !same {
+			return false, nil
 		}
 	}
-	return nil, &RefusedError{Rule: RuleUnknownCommit, Reason: "there is no earlier commit that is good on every image: " + why + "; give the commit to restore"}
+	return true, nil
 }
 
-// A choice is what a rollback without a sha restores.
-type choice struct {
-	sha     report.Commit
-	digests []report.Digest // by image; nil: there is none
-	warning string
-}
-
-// pick chooses the newest earlier commit that is good on every image, from the
-// chains behind the targets; or says why there is none.
-func pick(chains [][]step) (choice, string) {
-	why := "no record says what was there before"
-	if slices.ContainsFunc(chains, func(c []step) bool { return len(c) == 0 }) {
-		return choice{}, "a target tag does not exist"
-	}
-	for _, s := range chains[0] {
-		for _, sha := range s.shas {
-			digests, problem := goals(chains, sha)
-			if digests != nil {
-				return choice{sha: sha, digests: digests}, ""
-			}
-			if problem != "" {
-				why = problem
+// replaced notes what the rollback that is current replaced.
+func (b *rollback) replaced() {
+	for n := range b.look.View {
+		stop := b.look.View[n].Stop.Stop
+		for _, r := range stop.Revoked {
+			if r.Seq == stop.GoalSeq && r.Kind == report.EventRolledBack {
+				b.left[n] = b.look.View[n].Entry(r.Digest)
+				b.left[n].SHA = cmp.Or(b.left[n].SHA, r.SHA)
+				b.facts.FromSHA = cmp.Or(r.SHA, b.facts.FromSHA)
 			}
 		}
 	}
-	for _, chain := range chains {
-		if last := chain[len(chain)-1]; last.broken != "" {
-			why = "the chain is broken at " + last.digest.Short() + ": " + last.broken
-		}
-	}
-	return beforeRecords(chains), why
 }
 
-// goals returns each image's digest of a commit, nil where it can't be restored,
-// and then why, if that is worth a word.
-func goals(chains [][]step, sha report.Commit) (digests []report.Digest, problem string) {
-	earlier := false
-	for _, chain := range chains {
-		n := slices.IndexFunc(chain, func(s step) bool { return s.is(sha) })
-		if n < 0 {
-			return nil, sha.Short() + " was not behind the tag of every image"
+// resume takes up a rollback that was left half done.
+func (b *rollback) resume(ctx context.Context, goal ledger.Goal) error {
+	b.warn("a rollback to %s was left half done; it is finished", named(string(goal.SHA)))
+	b.sha, b.hold = goal.SHA, b.look.View.Held()
+	for n := range b.look.View {
+		// A target that shows the goal already was at what the head says.
+		s := &b.look.View[n]
+		if s.Target == goal.Digests[s.Image] && s.Go != nil && len(s.Go.Go.Live) > 0 {
+			b.left[n] = s.Go.Go.Live[0]
 		}
-		if s := chain[n]; !s.good() {
-			if n == 0 {
-				return nil, ""
+	}
+	b.replaced()
+	digests := b.inOrder(goal)
+	if n := slices.Index(digests, ""); n >= 0 {
+		return &RefusedError{RuleUnknownCommit, fmt.Sprintf("a rollback was left half done, and no record says what it restores on %s: give the commit to restore", b.images[n].image)}
+	}
+	return b.fetch(ctx, digests)
+}
+
+// goBack chooses the newest earlier commit that is still in the registry.
+func (b *rollback) goBack(ctx context.Context) error {
+	why := error(nil)
+	for _, goal := range b.look.View.Goals() {
+		err := b.fetch(ctx, b.inOrder(goal))
+		if err == nil {
+			b.sha = goal.SHA
+			if goal.SHA == "" {
+				b.warn("no commit is known that all images were built from; each image is restored to what it had before records began")
 			}
-			return nil, sha.Short() + " is not good: " + s.reason()
+			return nil
 		}
-		earlier = earlier || n > 0
-		digests = append(digests, chain[n].digest)
-	}
-	if !earlier {
-		return nil, ""
-	}
-	return digests, ""
-}
-
-// reason says why a step is not good.
-func (s step) reason() string {
-	if s.newest != nil {
-		return fmt.Sprintf("its newest record is %s, %s", s.newest.Event, when(s.newest))
-	}
-	return s.broken
-}
-
-// beforeRecords is the choice for a team's first rollback where labels do not
-// name one commit for all images: what was in production on each of them right
-// before records began, which one promotion replaced.
-func beforeRecords(chains [][]step) choice {
-	c := choice{}
-	var shas []string
-	for _, chain := range chains {
-		if len(chain) < 2 || !chain[1].before || !chain[1].good() || !chain[0].is(chains[0][0].arrival.SHA) {
-			return choice{}
+		var refused *RefusedError
+		if !errors.As(err, &refused) {
+			return err
 		}
-		c.digests = append(c.digests, chain[1].digest)
-		for _, sha := range chain[1].shas {
-			shas = append(shas, string(sha))
-		}
+		why = err
 	}
-	c.warning = "no commit is known that all images were built from; each image is restored to what it had before records began"
-	if len(shas) > 0 {
-		c.warning += " (" + strings.Join(shas, ", ") + ")"
+	if why == nil {
+		_, why = b.look.View.PreviousGoal()
 	}
-	return c
+	if problem := b.look.Others[0].Problem; problem != "" {
+		why = fmt.Errorf("%w (%s)", why, problem)
+	}
+	return &RefusedError{RuleUnknownCommit, fmt.Sprintf("there is nothing to go back to: %v; give the commit to restore, or, after a first promotion that was left half done, run verify again or delete the tags", why)}
 }
 
 // find returns the digests of the commit that was asked for: behind its source
-// tag, else in the chain.
+// tag, else in the ledger.
 func (b *rollback) find(ctx context.Context) ([]report.Digest, error) {
 	var refused refusals
 	digests := make([]report.Digest, len(b.images))
 	matches := make([]match, len(b.images))
 	err := parallel.Each(len(b.images), func(n int) (err error) {
-		matches[n], err = b.search(ctx, b.images[n])
+		matches[n], err = b.search(ctx, n)
 		return err
 	})
 	if err != nil {
@@ -284,60 +299,57 @@ type match struct {
 }
 
 // search looks for the commit that was asked for.
-func (b *rollback) search(ctx context.Context, i *image) (match, error) {
+func (b *rollback) search(ctx context.Context, n int) (match, error) {
+	i := b.images[n]
+	s := &ledger.State{Image: b.p.store.Images[n]}
+	if b.look != nil {
+		s = &b.look.View[n]
+	}
 	m, err := i.Manifest(ctx, registry.ByTag(i.facts.Source))
 	if err != nil {
 		return match{}, err
 	}
 	if m == nil {
-		return b.remember(ctx, i), nil
+		d, _ := s.Find(b.sha)
+		return b.judge(ctx, n, s, match{digest: d})
 	}
 	found := match{digest: m.Digest}
-	var newest *report.Record
-	var built build
-	err = parallel.Together(
-		func() (err error) { newest, err = i.newestRecord(ctx, m.Digest); return err },
-		func() (err error) { built, err = i.build(ctx, m); return err },
-	)
+	built, err := i.build(ctx, m)
 	if err != nil {
 		return found, err
 	}
 	found.mislabelled, _ = checkRevision(i.image, i.facts.Source, b.sha, built.revision)
+	return b.judge(ctx, n, s, found)
+}
+
+// judge finds what speaks against restoring a digest.
+func (b *rollback) judge(ctx context.Context, n int, s *ledger.State, m match) (match, error) {
+	if m.digest == "" || b.look == nil {
+		return m, nil
+	}
+	if r, revoked := b.look.View.Revoked(m.digest); revoked {
+		m.rule, m.problem = RuleRolledBack, fmt.Sprintf("was %s (decision %d)", r.Kind, r.Seq)
+		if r.Kind == report.EventRejected {
+			m.rule = RuleNotGreen
+		}
+		return m, nil
+	}
+	if err := b.p.store.Learn(ctx, b.look, n, m.digest); err != nil {
+		return m, err
+	}
+	newest, needed := ledger.Newest(m.digest, b.look.Others[n].Found), s.NeedsRecords(m.digest)
 	switch {
-	case newest != nil && newest.Event.Positive():
-	case newest != nil:
-		found.rule = RuleNotGreen
-		found.problem = fmt.Sprintf("has the newest record %s, %s", newest.Event, when(newest))
-	default:
-		known := b.remember(ctx, i)
-		if known.digest == m.Digest && known.problem == "" {
-			return found, nil
-		}
-		found.rule, found.problem = RuleUnknownCommit, "has no record, and is not in the history of "+i.facts.Target
+	case newest == nil && needed:
+		m.rule, m.problem = RuleUnknownCommit, "has no record of a green run, and was not in production lately"
+	case newest == nil || newest.Event.Positive() || newest.Event == report.EventConfirmed:
+	case needed || newest.Event == report.EventRejected:
+		m.rule, m.problem = RuleNotGreen, fmt.Sprintf("has the newest record %s, %s", newest.Event, when(newest))
 	}
-	return found, nil
+	return m, nil
 }
 
-// remember looks for the commit in the chain.
-func (b *rollback) remember(ctx context.Context, i *image) match {
-	if i.target == nil {
-		return match{}
-	}
-	for _, s := range i.chain(ctx, i.facts.Target, i.target.Digest, maxSteps) {
-		if !s.is(b.sha) {
-			continue
-		}
-		m := match{digest: s.digest}
-		if !s.good() {
-			m.rule, m.problem = RuleNotGreen, "is not good: "+s.reason()
-		}
-		return m
-	}
-	return match{}
-}
-
-// aim reads the manifests to restore.
-func (b *rollback) aim(ctx context.Context, digests []report.Digest) error {
+// fetch reads the manifests to restore.
+func (b *rollback) fetch(ctx context.Context, digests []report.Digest) error {
 	return parallel.Each(len(digests), func(n int) (err error) {
 		i := b.images[n]
 		if i.source, err = i.Manifest(ctx, registry.ByDigest(digests[n])); err != nil {
@@ -346,7 +358,7 @@ func (b *rollback) aim(ctx context.Context, digests []report.Digest) error {
 		if i.source == nil {
 			return &RefusedError{Rule: RuleUnknownCommit, Reason: fmt.Sprintf("%s@%s is no longer in the registry: choose another commit", i.image, digests[n].Short())}
 		}
-		i.facts.Digest = i.source.Digest
+		i.facts.Digest, i.facts.State = i.source.Digest, report.Unchanged
 		if i.inPlace() {
 			i.facts.State = report.Already
 		}
@@ -354,6 +366,116 @@ func (b *rollback) aim(ctx context.Context, digests []report.Digest) error {
 		i.facts.Revision, i.facts.Created = built.revision, built.created
 		return err
 	})
+}
+
+// carryOut records the rollback and moves the targets.
+func (b *rollback) carryOut(ctx context.Context) error {
+	if err := b.check(ctx); err != nil || b.p.config.DryRun {
+		return err
+	}
+	if b.unrecorded != nil {
+		return b.unheld(ctx, b.unrecorded)
+	}
+	subjects, err := b.subjects(ctx)
+	if err != nil {
+		return err
+	}
+	images := map[string]report.Digest{}
+	for n, i := range b.images {
+		images[b.p.store.Images[n]] = i.source.Digest
+	}
+	look, err := b.p.insist(ctx, &change{
+		event: report.EventRolledBack, reason: b.reason, images: images,
+		subject: func(n int) *registry.Manifest { return subjects[n] },
+		sha:     func(n int) report.Commit { return b.left[n].SHA },
+		also:    func(n int) []report.Digest { return []report.Digest{b.left[n].Digest} },
+		state: func(n int, s *ledger.State, seq int64) *ledger.Stop {
+			left := ledger.Revoked{Digest: subjects[n].Digest, SHA: b.left[n].SHA}
+			return s.RollBack(left, b.images[n].source.Digest, seq, b.hold)
+		},
+		move: b.move,
+	}, b.warn)
+	if look != nil {
+		b.mu.Lock()
+		b.look = look
+		b.mu.Unlock()
+	}
+	return err
+}
+
+// subjects are the manifests of what is replaced, which the records are attached to.
+func (b *rollback) subjects(ctx context.Context) ([]*registry.Manifest, error) {
+	subjects := make([]*registry.Manifest, len(b.images))
+	return subjects, parallel.Each(len(b.images), func(n int) error {
+		i := b.images[n]
+		if b.left[n].Digest == i.source.Digest || b.left[n].Digest == "" {
+			if s := &b.look.View[n]; s.Go != nil && len(s.Go.Go.Live) > 0 {
+				b.left[n] = s.Go.Go.Live[0] // a promotion that never moved this target
+			}
+		}
+		m, err := i.wanted(ctx, b.left[n].Digest, i.source, i.target)
+		if err != nil { // it may well be gone
+			m = i.source
+		}
+		subjects[n] = m
+		return nil
+	})
+}
+
+// move moves the targets from what they show by the last look.
+func (b *rollback) move(ctx context.Context, look *ledger.Reading) error {
+	shown, err := b.p.shown(look)
+	if err != nil {
+		return err
+	}
+	moved := make([]bool, len(b.images))
+	for n, i := range b.images {
+		i.target = shown[n]
+		moved[n] = i.facts.State == report.Promoted
+	}
+	err = b.moveTargets(ctx, false)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for n, i := range b.images {
+		if moved[n] && i.facts.State == report.Already {
+			i.facts.State = report.Promoted
+		}
+	}
+	return err
+}
+
+// unheld moves the targets without a record.
+func (b *rollback) unheld(ctx context.Context, why error) error {
+	if err := b.moveTargets(ctx, false); err != nil {
+		return err
+	}
+	return &NotHeldError{why}
+}
+
+// blind is a rollback to a commit, by force, while the ledger can't be read.
+func (b *rollback) blind(ctx context.Context, why error) error {
+	b.warn("forced (%s): the ledger can't be read: %v", b.p.config.Force, why)
+	err := parallel.Each(len(b.images), func(n int) (err error) {
+		i := b.images[n]
+		i.target, err = i.Manifest(ctx, registry.ByTag(i.facts.Target))
+		i.facts.Previous = i.target.DigestOrNone()
+		i.facts.Now = i.facts.Previous
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	digests, err := b.find(ctx)
+	if err == nil {
+		err = b.fetch(ctx, digests)
+	}
+	if err == nil {
+		err = b.check(ctx)
+	}
+	if err != nil || b.p.config.DryRun {
+		return err
+	}
+	return b.unheld(ctx, why)
 }
 
 // check makes sure that the move can succeed. That there is no way back to what is
@@ -387,22 +509,45 @@ func (b *rollback) check(ctx context.Context) error {
 	return err
 }
 
-// records makes one image's records: that one digest was replaced, and that
-// another was restored.
-func (b *rollback) records(i *image) []report.Record {
-	if i.inPlace() {
+// finishRollback finishes a rollback that was left half done, and refuses the
+// candidate then.
+func (c *Candidate) finishRollback(ctx context.Context) error {
+	goal, current := c.look.View.CurrentGoal()
+	if !current || !c.look.View.Unfinished(goal) {
 		return nil
 	}
-	var recs []report.Record
-	from := b.fromSHA(slices.Index(b.images, i))
-	if i.target != nil {
-		recs = append(recs, b.p.newRecord(report.EventRolledBack, i.target.Digest, from, b.reason))
+	text := fmt.Sprintf("a rollback to %s was left half done", named(string(goal.SHA)))
+	if c.p.config.DryRun {
+		return &RefusedError{RuleUnfinished, text + ": run rollback to finish it"}
 	}
-	to := b.sha
-	if label := commitOf(i.facts.Revision); label != "" {
-		to = cmp.Or(b.sha, label).Longest(label)
+	b := &rollback{Candidate: c.p.candidate("", ForPromote)}
+	err := b.finish(ctx, c.look, goal)
+	for _, warning := range b.Warnings() {
+		c.warn("%s", warning)
 	}
-	restored := b.p.newRecord(report.EventPromoted, i.source.Digest, to, strings.TrimSuffix("rollback from "+named(string(from))+": "+b.reason, ": "))
-	restored.Replaced = i.target.DigestOrNone()
-	return append(recs, restored)
+	for n, image := range b.Images() {
+		c.saw(n, image.Now)
+	}
+	switch {
+	case err == nil:
+		text += " and is finished now"
+	default:
+		text += fmt.Sprintf(" and could not be finished (%s): run rollback", strings.TrimSpace(err.Error()))
+	}
+	if look := b.reading(); look != nil {
+		c.setReading(&ledger.Reading{View: look.View, Shown: look.Shown, Others: look.Others, Witness: look.Witness})
+	}
+	return &RefusedError{RuleUnfinished, text + "; what is to be promoted must not be what was rolled back"}
+}
+
+// finish completes a rollback from what was read.
+func (b *rollback) finish(ctx context.Context, look *ledger.Reading, goal ledger.Goal) error {
+	if err := b.take(look); err != nil {
+		return err
+	}
+	b.describe(ctx)
+	if err := b.resume(ctx, goal); err != nil {
+		return err
+	}
+	return b.carryOut(ctx)
 }

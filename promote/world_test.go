@@ -2,17 +2,23 @@ package promote
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
+	"git.moleculesai.app/molecule-ai/canary-verify/ledger"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 	"git.moleculesai.app/molecule-ai/canary-verify/secret"
 )
@@ -98,7 +104,7 @@ func (w *world) config() Config { return configAt(w.Host(), w.transport) }
 func configAt(host string, transport http.RoundTripper) Config {
 	c := Config{
 		Username: user.Username, Password: secret.New(user.Password), Transport: transport,
-		Origin: Origin{Tool: "canary-verify/test", RunURL: "https://forge.example/run/1", Actor: "ada"},
+		Origin: Origin{Tool: "canary-verify/test", RunURL: "https://forge.example/run/1", RunID: "1", Actor: "ada"},
 	}
 	for _, app := range apps {
 		c.Images = append(c.Images, host+"/"+app)
@@ -141,6 +147,7 @@ type run struct {
 	Canary    report.Canary
 	Warnings  []string
 	candidate *Candidate // nil: refused, or not known
+	moved     bool       // an error is from the look afterwards
 }
 
 var green = Decision{Suite: "canary", Hash: "sha256:" + strings.Repeat("5", 64), Reason: "every check passed"}
@@ -155,6 +162,7 @@ func carry(ctx context.Context, p *Promoter, sha string, policy Policy) (run, er
 	}
 	for _, step := range []func(context.Context) error{
 		c.MoveCanary, c.Preflight, c.Confirm, func(ctx context.Context) error { return c.Promote(ctx, green) },
+		func(ctx context.Context) error { r.moved = true; return c.Settle(ctx) },
 	} {
 		if err = step(ctx); err != nil {
 			break
@@ -211,14 +219,37 @@ func (w *world) repository(app string) *repository {
 	return w.promoter().repos[slices.Index(apps, app)]
 }
 
-// newest is the newest record on a digest of an image.
-func (w *world) newest(app string, digest report.Digest) *report.Record {
+// records are those on a digest of an image.
+func (w *world) records(app string, digest report.Digest) []*ledger.Head {
 	w.t.Helper()
-	rec, err := w.repository(app).newestRecord(w.t.Context(), digest)
+	p := w.promoter()
+	heads, _, err := p.store.Records(w.t.Context(), p.store.Images[slices.Index(apps, app)], digest)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return rec
+	return heads
+}
+
+// newest is the newest record on a digest of an image; nil: there is none.
+func (w *world) newest(app string, digest report.Digest) *ledger.Head {
+	w.t.Helper()
+	return ledger.Newest(digest, w.records(app, digest))
+}
+
+// look reads the ledger.
+func (w *world) look(change ...func(*Config)) *ledger.Reading {
+	w.t.Helper()
+	look, err := w.promoter(change...).store.Read(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return look
+}
+
+// bubble runs a test whose clock is not real: the ledger's waits cost nothing.
+func bubble(t *testing.T, name string, f func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
 }
 
 // remove deletes a tag or manifest as a clean-up would, in a world without
@@ -243,3 +274,55 @@ func (w *world) list() string {
 	}
 	return b.String()
 }
+
+// A testKey is a key pair that signs and is trusted.
+type testKey struct {
+	signer  *ledger.Signer
+	trusted *ledger.TrustedKeys
+	public  string
+}
+
+func newKey(t testing.TB) testKey {
+	t.Helper()
+	pub, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := testKey{public: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))}
+	k.signer, err = ledger.ParseSigner(secret.New(string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))), secret.Value{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.trusted = trust(t, k)
+	return k
+}
+
+// trust is the trust in these keys.
+func trust(t testing.TB, keys ...testKey) *ledger.TrustedKeys {
+	t.Helper()
+	var all string
+	for _, k := range keys {
+		all += k.public
+	}
+	trusted, err := ledger.ParseTrustedKeys(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trusted
+}
+
+// signs makes a run sign, and require signatures.
+func (k testKey) signs(c *Config) {
+	c.Signer, c.Trust = k.signer, ledger.Trust{Keys: k.trusted, RequireSigned: true}
+}
+
+// force lifts refusals.
+func force(reason string) func(*Config) { return func(c *Config) { c.Force = reason } }

@@ -128,15 +128,15 @@ func (c *Content) kind(contentType string) (string, error) {
 	return kind, nil
 }
 
-// matches compares a manifest with digests that were asked for or claimed; what
-// is not a digest is left out.
-func (m *Manifest) matches(digests ...string) error {
+// matches compares the bytes of a manifest with digests that were asked for or
+// claimed; what is not a digest is left out.
+func matches(raw []byte, digests ...string) error {
 	for _, want := range digests {
 		d, err := report.ParseDigest(want)
 		if err != nil {
 			continue
 		}
-		if got := digestLike(want, m.Raw); got != d {
+		if got := digestLike(want, raw); got != d {
 			return fmt.Errorf("the manifest's bytes have the digest %s, expected %s", got.Short(), d.Short())
 		}
 	}

@@ -27,7 +27,7 @@ const (
 
 // Referrers lists the artifacts attached to a digest, without duplicates: by the
 // referrers API, else by the fallback tag that the distribution specification
-// describes. The type is a hint: registries may list others too, or under the
+// describes. The type (empty: all) is a hint: registries may list others too, or under the
 // type of their config.
 //
 // A registry has no referrers API when it answers with 400, 404, 405, 406 or 501,
@@ -47,9 +47,13 @@ func (r *Repository) Referrers(ctx context.Context, of report.Digest, artifactTy
 
 // referrersAPI asks the API, page by page; found is false where there is none.
 func (r *Repository) referrersAPI(ctx context.Context, of report.Digest, artifactType string) (list []v1.Descriptor, found bool, err error) {
+	query := url.Values{}
+	if artifactType != "" {
+		query.Set("artifactType", artifactType)
+	}
 	c := call{
 		what: "list what refers to " + of.Short(), method: http.MethodGet,
-		path: "referrers/" + string(of), query: url.Values{"artifactType": {artifactType}},
+		path: "referrers/" + string(of), query: query,
 		header: http.Header{"Accept": {string(types.OCIImageIndex)}},
 		ok:     []int{http.StatusOK, http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented},
 	}
@@ -138,35 +142,45 @@ func (r *Repository) fallback(ctx context.Context, of report.Digest) (*Manifest,
 
 // Attach stores an artifact's manifest and makes [Repository.Referrers] of its
 // subject list it: the registry does that by itself where it has the API, else
-// the list behind the fallback tag is rewritten. Which of them holds is known
-// from an earlier call of Referrers, or from the registry's acknowledgement.
+// [Repository.List] does.
 func (r *Repository) Attach(ctx context.Context, m *Manifest) error {
 	listed, err := r.Store(ctx, m)
-	if err != nil || listed || !r.noReferrers.Load() {
+	if err != nil || listed {
 		return err
 	}
+	return r.List(ctx, m)
+}
+
+// List makes sure that [Repository.Referrers] of an artifact's subject lists it,
+// where the registry did not acknowledge the subject: it adds it to the list behind
+// the fallback tag. Of writers who read the list at the same time the last one wins,
+// so it is read again until it stays.
+func (r *Repository) List(ctx context.Context, m *Manifest) error {
+	const rounds = 6
+	for n := range rounds {
+		added, err := r.ListOnce(ctx, m)
+		if err != nil || !added {
+			return err
+		}
+		// Their waits spread writers out.
+		if n > 0 && web.Pause(ctx, web.Backoff(50*time.Millisecond, 2*time.Second, n, nil)) != nil {
+			return r.broken("list a referrer", true, web.Cause(ctx))
+		}
+	}
+	return r.invalid("list a referrer", errors.New("other writers keep overwriting the list"))
+}
+
+// ListOnce is [Repository.List] without a second look: another writer may overwrite
+// the list. It reports whether the artifact had to be added.
+func (r *Repository) ListOnce(ctx context.Context, m *Manifest) (added bool, err error) {
 	entry := m.Descriptor()
 	entry.ArtifactType, entry.Annotations = m.Content.ArtifactType, m.Content.Annotations
 	of := report.Digest(m.Content.Subject.Digest.String())
-	const rounds = 6
-	for n := range rounds {
-		list, known, err := r.fallback(ctx, of)
-		if err != nil || slices.ContainsFunc(known, func(d v1.Descriptor) bool { return d.Digest == entry.Digest }) {
-			return err
-		}
-		if n == rounds-1 {
-			break
-		}
-		if err := r.rewrite(ctx, of, list, entry); err != nil {
-			return err
-		}
-		// Writers who read at the same time overwrite each other, until their waits
-		// have spread them out.
-		if n > 0 && web.Pause(ctx, web.Backoff(50*time.Millisecond, 2*time.Second, n, nil)) != nil {
-			return r.broken("list a referrer of "+of.Short(), true, web.Cause(ctx))
-		}
+	list, known, err := r.fallback(ctx, of)
+	if err != nil || slices.ContainsFunc(known, func(d v1.Descriptor) bool { return d.Digest == entry.Digest }) {
+		return false, err
 	}
-	return r.invalid("list a referrer of "+of.Short(), errors.New("other writers keep overwriting the list"))
+	return true, r.rewrite(ctx, of, list, entry)
 }
 
 // rewrite adds an entry to the list behind the fallback tag.

@@ -325,7 +325,7 @@ func FuzzParseManifest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if m.matches(string(m.Digest)) != nil || m.MediaType == "" || len(m.Content.Manifests) > maxChildren {
+		if matches(m.Raw, string(m.Digest)) != nil || m.MediaType == "" || len(m.Content.Manifests) > maxChildren {
 			t.Errorf("%+v", m)
 		}
 	})

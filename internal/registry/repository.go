@@ -38,6 +38,7 @@ type Repository struct {
 	name    Name
 	options Options
 	wire    *wire
+	host    *host // what repositories of one host share
 
 	connecting  chan struct{} // full while somebody signs in; guards what follows
 	client      *http.Client  // nil: not signed in yet
@@ -49,11 +50,71 @@ type Repository struct {
 }
 
 // Open returns a repository without making a request.
-func Open(n Name, o Options) *Repository {
+func Open(n Name, o Options) *Repository { return OpenAll(o, n)[0] }
+
+// OpenAll returns repositories, in the order of their names, without making a
+// request. Those at the same host sign in once, together.
+func OpenAll(o Options, names ...Name) []*Repository {
 	if o.Transport == nil {
 		o.Transport = web.Transport(nil)
 	}
-	return &Repository{name: n, options: o, wire: newWire(o.Transport), connecting: make(chan struct{}, 1)}
+	wire := newWire(o.Transport)
+	hosts := map[string]*host{}
+	repositories := make([]*Repository, len(names))
+	for i, n := range names {
+		h := hosts[n.Host()]
+		if h == nil {
+			h = &host{signing: make(chan struct{}, 1)}
+			hosts[n.Host()] = h
+		}
+		h.scopes = append(h.scopes, n.repository.Scope(o.scope()))
+		repositories[i] = &Repository{name: n, options: o, wire: wire, host: h, connecting: make(chan struct{}, 1)}
+	}
+	return repositories
+}
+
+// scope is the right that a run needs.
+func (o Options) scope() string {
+	if o.ReadOnly {
+		return transport.PullScope
+	}
+	return transport.PushScope
+}
+
+// A host is what repositories at one host share: one sign-in with the rights to all
+// of them, unless that is refused.
+type host struct {
+	scopes  []string
+	signing chan struct{} // full while somebody signs in; guards what follows
+	signed  http.RoundTripper
+	alone   bool // each repository signs in for itself
+}
+
+// join signs in to all repositories of the host at once, the first time. Nil without
+// an error: the repository must sign in for itself.
+func (h *host) join(ctx context.Context, with func(scopes ...string) (http.RoundTripper, error)) (http.RoundTripper, error) {
+	if len(h.scopes) == 1 {
+		return nil, nil
+	}
+	select {
+	case h.signing <- struct{}{}:
+		defer func() { <-h.signing }()
+	case <-ctx.Done():
+		return nil, web.Cause(ctx)
+	}
+	if h.signed != nil || h.alone {
+		return h.signed, nil
+	}
+	rt, err := with(h.scopes...)
+	var refused *transport.Error
+	if errors.As(err, &refused) {
+		// One repository may be the reason, or a token server that gives one right
+		// at a time.
+		h.alone = true
+		return nil, nil
+	}
+	h.signed = rt
+	return rt, err
 }
 
 // Name returns the repository's name.
@@ -167,19 +228,19 @@ func (r *Repository) signIn(ctx context.Context) (http.RoundTripper, error) {
 	}
 	r.anonymous.Store(auth == authn.Anonymous)
 	base := transport.NewUserAgent(r.wire, r.options.UserAgent)
-	with := func(scope string) (http.RoundTripper, error) {
-		return transport.NewWithContext(ctx, r.name.repository.Registry, auth, base, []string{r.name.repository.Scope(scope)})
+	with := func(scopes ...string) (http.RoundTripper, error) {
+		return transport.NewWithContext(ctx, r.name.repository.Registry, auth, base, scopes)
 	}
-	if r.options.ReadOnly {
-		return with(transport.PullScope)
+	if rt, err := r.host.join(ctx, with); rt != nil || err != nil {
+		return rt, err
 	}
-	rt, err := with(transport.PushScope)
-	if err == nil {
-		return rt, nil
+	rt, err := with(r.name.repository.Scope(r.options.scope()))
+	if err == nil || r.options.ReadOnly {
+		return rt, err
 	}
 	if e := r.broken("sign in with the right to push", true, err); Denied(e) {
 		r.noPush = e
-		return with(transport.PullScope)
+		return with(r.name.repository.Scope(transport.PullScope))
 	}
 	return nil, err
 }
@@ -197,29 +258,40 @@ func (r *Repository) MayPush(ctx context.Context) error {
 // Manifest reads a manifest; nil when there is none. The digest is that of the
 // bytes; an answer that claims another one is an error.
 func (r *Repository) Manifest(ctx context.Context, ref Reference) (*Manifest, error) {
+	mediaType, raw, err := r.Bytes(ctx, ref)
+	if err != nil || raw == nil {
+		return nil, err
+	}
+	m, err := ParseManifest(mediaType, raw)
+	if err != nil {
+		return nil, r.invalid("read "+ref.String(), err)
+	}
+	return m, nil
+}
+
+// Bytes reads what is behind a reference without looking at it, with the media type
+// that the registry gives it; nil when there is nothing. The digest of the bytes is
+// checked against that of the reference and against the one that the answer claims.
+func (r *Repository) Bytes(ctx context.Context, ref Reference) (mediaType string, raw []byte, err error) {
 	what := "read " + ref.String()
 	path, err := ref.path()
 	if err != nil {
-		return nil, r.invalid(what, err)
+		return "", nil, r.invalid(what, err)
 	}
 	a, err := r.do(ctx, call{
 		what: what, method: http.MethodGet, path: path,
 		header: http.Header{"Accept": {manifestTypes}}, ok: []int{http.StatusOK},
 	})
 	if Absent(err) {
-		return nil, nil
+		return "", nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	m, err := ParseManifest(a.header.Get("Content-Type"), a.body)
-	if err == nil {
-		err = m.matches(string(ref.digest), a.header.Get("Docker-Content-Digest"))
+	if err := matches(a.body, string(ref.digest), a.header.Get("Docker-Content-Digest")); err != nil {
+		return "", nil, r.invalid(what, err)
 	}
-	if err != nil {
-		return nil, r.invalid(what, err)
-	}
-	return m, nil
+	return a.header.Get("Content-Type"), append([]byte{}, a.body...), nil // never nil
 }
 
 // Digest asks which digest a manifest has, without reading it; empty when there
