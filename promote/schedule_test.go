@@ -394,8 +394,8 @@ func (s *schedule) checkWayOut() {
 		s.fault("stuck: release: %v", release.err)
 	}
 	e := s.gate("e", fresh)
-	if s.play(e); e.exit == exitUnknown { // it says that it is to be run again
-		s.stat("way out: run again")
+	if s.play(e); e.exit != exitOK { // it may say that it is to be run again
+		s.stat("way out: run again after exit %d", e.exit)
 		e = s.gate("f", fresh)
 		s.play(e)
 	}
