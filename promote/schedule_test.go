@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -511,6 +512,8 @@ func (l *lab) schedule(t *testing.T, seed uint64, trace bool) (c setting, faults
 // CANARY_SCHEDULE=seed runs one schedule and prints what happens in it.
 func TestSchedules(t *testing.T) {
 	withoutJitter(t)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // a bubble has many goroutines, of which one runs
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	l := &lab{map[start]*base{}}
 	if text := os.Getenv("CANARY_SCHEDULE"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
@@ -527,6 +530,9 @@ func TestSchedules(t *testing.T) {
 			faults[c.name], stats[c.name] = tally{}, tally{}
 		}
 		faults[c.name].add(seed, found)
+		if len(found) > 0 && os.Getenv("CANARY_FIRST_FAULT") != "" {
+			break
+		}
 		stats[c.name].add(seed, counted)
 	}
 	for _, setting := range settings {
