@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
@@ -23,27 +25,22 @@ func (s *Store) Migrate(ctx context.Context, r *Reading, i int) error {
 	anybody := *s
 	anybody.Trust = Trust{}
 	past := &Head{Record: Record{Image: s.Images[i], Seq: 1, Go: &Go{}}}
-	met := map[report.Digest]bool{}
-	for d := r.View[i].Target; d != "" && !met[d] && len(met) < maxSteps; {
-		met[d] = true
-		records, _, err := anybody.Records(ctx, s.Images[i], d)
-		if err != nil {
-			return err
-		}
-		live := Live{Digest: d}
-		if newest := Newest(d, records); newest != nil {
-			live.SHA = newest.SHA
-			if negative(newest.Event) {
-				o.Against = append(o.Against, Revoked{Digest: d, SHA: newest.SHA, Kind: newest.Event})
+	records, visited, bound := map[report.Digest][]*Head{}, map[report.Digest]bool{}, time.Time{}
+	for d := r.View[i].Target; d != "" && len(records) < maxSteps; {
+		if _, read := records[d]; !read {
+			met, _, err := anybody.Records(ctx, s.Images[i], d)
+			if err != nil {
+				return err
 			}
+			records[d] = met
+			o.judged(d, met)
 		}
-		d = ""
-		if arrival := arrived(records); arrival != nil {
-			live.Suite, d = arrival.Suite, arrival.Replaced
+		arrival := arrived(records[d], bound, visited)
+		past.Go.add(d, arrival, Newest(d, records[d]))
+		if arrival == nil {
+			break
 		}
-		if len(past.Go.Live) < maxLive {
-			past.Go.Live = append(past.Go.Live, live)
-		}
+		d, bound = arrival.Replaced, arrival.Time
 	}
 	if !s.Trust.RequireSigned && len(past.Go.Live) > 0 {
 		o.Found = append(o.Found, past)
@@ -51,14 +48,39 @@ func (s *Store) Migrate(ctx context.Context, r *Reading, i int) error {
 	return nil
 }
 
+// judged adds what the newest record of a digest says against it.
+func (o *Others) judged(d report.Digest, records []*Head) {
+	if newest := Newest(d, records); newest != nil && negative(newest.Event) {
+		o.Against = append(o.Against, Revoked{Digest: d, SHA: newest.SHA, Kind: newest.Event})
+	}
+}
+
+// add adds a digest to those that were in production before.
+func (g *Go) add(d report.Digest, arrival, newest *Head) {
+	live := Live{Digest: d}
+	if newest != nil {
+		live.SHA = newest.SHA
+	}
+	if arrival != nil {
+		live.SHA, live.Suite = arrival.SHA, arrival.Suite
+	}
+	if len(g.Live) < maxLive && !slices.ContainsFunc(g.Live, func(l Live) bool { return l.Digest == d }) {
+		g.Live = append(g.Live, live)
+	}
+}
+
 // arrived returns the newest record of the first form by which a digest came to the
-// target; nil: none says.
-func arrived(records []*Head) *Head {
+// target, no newer than the bound (zero: none) and each once: that A replaced B, which
+// had replaced A, is no loop. Nil: none says.
+func arrived(records []*Head, bound time.Time, visited map[report.Digest]bool) *Head {
 	var newest *Head
 	for _, h := range records {
-		if h.Seq == 0 && positive(h.Event) && (newest == nil || h.Time.After(newest.Time)) {
+		if h.Seq == 0 && positive(h.Event) && !visited[h.Digest] && (bound.IsZero() || !h.Time.After(bound)) && (newest == nil || h.Time.After(newest.Time)) {
 			newest = h
 		}
+	}
+	if newest != nil {
+		visited[newest.Digest] = true
 	}
 	return newest
 }

@@ -475,7 +475,8 @@ func (s *State) Order(d report.Digest) report.Relation {
 // revoked on none. Digests without a known commit go together if each image has one
 // of them.
 func (v View) Goals() []Goal {
-	if len(v) == 0 {
+	// Where a target is absent, a first promotion was left half done.
+	if len(v) == 0 || slices.ContainsFunc(v, func(s State) bool { return s.Target == "" }) {
 		return nil
 	}
 	left, live := v.Left(), v[0].live()

@@ -162,7 +162,7 @@ func (s *Store) head(ctx context.Context, image string, kind Kind) (h *Head, sho
 	}
 	h, err = s.Trust.OpenHead(o.Raw, kind, image, s.Target)
 	if err != nil {
-		return nil, o.Digest, tag + ": " + err.Error(), nil
+		return nil, o.Digest, tag + ": " + err.Error(), nil //nolint:nilerr // it came whole and counts as absent
 	}
 	return h, o.Digest, "", nil
 }
@@ -278,7 +278,7 @@ func (s *Store) recall(ctx context.Context, n Newer) (h *Head, problem string, e
 	}
 	h, err = s.Trust.OpenHead(o.Raw, n.Kind, n.Image, s.Target)
 	if err != nil {
-		return nil, err.Error(), nil
+		return nil, err.Error(), nil //nolint:nilerr // it came whole and counts as absent
 	}
 	return h, "", nil
 }
@@ -389,24 +389,29 @@ func (s *Store) Begin(r *Reading, i int) Beginning {
 		return b
 	}
 	v := &r.View[i]
-	if v.Go != nil || r.Shown[i].Go != "" || v.Stop == nil && r.Shown[i].Stop != "" || v.Stop != nil && v.Stop.Event != report.EventBegun {
-		return NeedsForce
-	}
-	witnessed := r.Witness[s.Images[i]]
-	known := witnessed.Go != Ref{} || witnessed.Stop != Ref{} && v.Stop == nil
-	for j := range r.View {
-		for _, h := range []*Head{r.View[j].Go, r.View[j].Stop} {
-			if h != nil {
-				seen := h.Saw[s.Images[i]]
-				known = known || seen.Go != Ref{} || seen.Stop != Ref{} && v.Stop == nil
-			}
-		}
-	}
-	for _, h := range r.Others[i].Found {
-		known = known || h.Seq > 0 && (h.Go != nil || h.Stop != nil) && (v.Stop == nil || h.Digest != v.Stop.Digest)
-	}
-	if known {
+	// A stop head that says "begun", alone, is a beginning that was cut short.
+	cut := v.Go == nil && r.Shown[i].Go == "" && (v.Stop == nil && r.Shown[i].Stop == "" || v.Stop != nil && v.Stop.Event == report.EventBegun)
+	if !cut || s.hadHeads(r, i) {
 		return NeedsForce
 	}
 	return MayBegin
+}
+
+// hadHeads reports whether anything names a head of an image that is not there.
+func (s *Store) hadHeads(r *Reading, i int) bool {
+	stop := r.View[i].Stop
+	names := func(seen Seen) bool { return seen.Go != Ref{} || seen.Stop != Ref{} && stop == nil }
+	if names(r.Witness[s.Images[i]]) {
+		return true
+	}
+	for j := range r.View {
+		for _, h := range []*Head{r.View[j].Go, r.View[j].Stop} {
+			if h != nil && names(h.Saw[s.Images[i]]) {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(r.Others[i].Found, func(h *Head) bool {
+		return h.Seq > 0 && (h.Go != nil || h.Stop != nil) && (stop == nil || h.Digest != stop.Digest)
+	})
 }

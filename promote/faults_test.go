@@ -12,12 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
-
-func byTag(tag string) registry.Reference { return registry.ByTag(tag) }
 
 // A fault is one way in which a request can go wrong.
 type fault struct {
@@ -311,4 +308,85 @@ func TestTimeUntilTheTargetsShow(t *testing.T) {
 		}
 		t.Log(took)
 	})
+}
+
+// TestRollbackCrashMatrix kills a rollback at every request, before it is done and
+// after, and runs the next steps: whatever had been done, a rollback run again ends
+// with the target restored and on hold; the next green commit is refused; after a
+// release it is promoted.
+func TestRollbackCrashMatrix(t *testing.T) {
+	row := 0
+	for name, kind := range matrixKinds {
+		for _, done := range []bool{false, true} {
+			row++
+			t.Run(fmt.Sprintf("%s/done=%t", name, done), func(t *testing.T) {
+				t.Parallel()
+				var requests []sim.Request
+				synctest.Test(t, func(t *testing.T) {
+					w := rollbackWorld(t, kind)
+					w.rollBack("")
+					requests = w.Requests()
+				})
+				for n, q := range requests {
+					if full || (n+row)%17 == 0 {
+						synctest.Test(t, func(t *testing.T) { oneRollbackCrash(t, kind, q, done, n%2 == 0) })
+					}
+				}
+			})
+		}
+	}
+}
+
+// rollbackWorld is at newSHA, with records.
+func rollbackWorld(t *testing.T, kind sim.RegistryConfig) *world {
+	t.Helper()
+	w := emptyWorld(t, kind)
+	w.publish(sim.Build{SHA: oldSHA, Tag: "latest"})
+	w.publish(sim.Build{SHA: newSHA, Tag: "staging-4c1d56e"})
+	w.publish(sim.Build{SHA: topSHA, Tag: "staging-9e77a10"})
+	w.publish(sim.Build{SHA: oldSHA, Tag: "former"})
+	w.must(newSHA)
+	w.ResetLog()
+	return w
+}
+
+// oneRollbackCrash is one cell. meets: a verify meets what was left, before the
+// rollback is run again.
+func oneRollbackCrash(t *testing.T, kind sim.RegistryConfig, q sim.Request, done, meets bool) {
+	t.Helper()
+	w := rollbackWorld(t, kind)
+	process := &mortal{RoundTripper: w.transport}
+	w.Inject(sim.Injection{Match: q.Again(), Times: 1, Do: func(x *sim.Exchange) {
+		if done {
+			x.Serve()
+		}
+		process.dead.Store(true)
+		x.Reset()
+	}})
+	if _, err := w.promoter(func(c *Config) { c.Transport = process }).Rollback(t.Context(), "", "why"); err == nil && !process.dead.Load() {
+		t.Errorf("%s (%d): not killed", q.Key, q.Nth)
+	}
+	w.Heal()
+	held := holdOf(w.look().View) != nil
+	if meets && held {
+		if _, err := verify(t.Context(), w.promoter(), topSHA); err == nil {
+			t.Errorf("%s (%d): promoted over a rollback that was killed", q.Key, q.Nth)
+		}
+	}
+	result, err := w.promoter().Rollback(t.Context(), "", "why")
+	if err != nil || result.Held == nil || result.Rollback.ToSHA != oldSHA {
+		t.Errorf("%s (%d): run again: %+v, %v", q.Key, q.Nth, result, err)
+	}
+	w.same("latest", "former")
+	_, err = verify(t.Context(), w.promoter(), topSHA)
+	w.expectHeld(err)
+	_, err = verify(t.Context(), w.promoter(), newSHA)
+	expectRefusal(t, err, RuleRolledBack)
+	if _, err := w.promoter().Release(t.Context(), "fixed"); err != nil {
+		t.Errorf("%s (%d): release: %v", q.Key, q.Nth, err)
+	}
+	if _, err := carry(t.Context(), w.promoter(), topSHA, ForPromote); err != nil {
+		t.Errorf("%s (%d): promote after the release: %v", q.Key, q.Nth, err)
+	}
+	w.same("latest", "staging-9e77a10")
 }

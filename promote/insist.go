@@ -72,7 +72,7 @@ func (i *insistence) round(ctx context.Context) (done bool, err error) {
 	heads, failed := i.heads(ctx)
 	looked := i.p.clock.look()
 	if failed == nil && (i.p.unchangedHeads(ctx, i.look) != nil || looked.over(1)) {
-		return false, nil // overtaken, or asleep since the look
+		return false, nil //nolint:nilerr // overtaken, or asleep since the look: look again
 	}
 	if failed == nil {
 		failed = i.p.putAll(ctx, heads, looked)
@@ -187,8 +187,11 @@ func (i *insistence) settle(ctx context.Context, heads []*written) error {
 			shown := look.Shown[n].Stop
 			hidden = hidden || w != nil && shown != w.artifact.Digest && shown == w.record.Prev
 		}
-		if !hidden || time.Now().After(visible) || web.Pause(ctx, highestPoll) != nil {
+		if !hidden || time.Now().After(visible) {
 			return nil
+		}
+		if err := web.Pause(ctx, highestPoll); err != nil {
+			return &MoveError{Err: fmt.Errorf("the ledger was written, but does not show yet: %w", web.Cause(ctx))}
 		}
 	}
 }

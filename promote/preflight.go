@@ -138,7 +138,10 @@ func (c *Candidate) unmoved(ctx context.Context, n int) error {
 		tag := c.p.config.CanaryTag
 		reads = append(reads, func() error {
 			now, err := i.sure(ctx, tag, i.source)
-			return errors.Join(err, unmoved(i.image, tag, i.source, now, "what was tested may not be the candidate; run again", err))
+			if err != nil {
+				return err
+			}
+			return unmoved(i.image, tag, i.source, now, "what was tested may not be the candidate; run again")
 		})
 	}
 	if err := parallel.Together(reads...); err != nil {
@@ -146,8 +149,8 @@ func (c *Candidate) unmoved(ctx context.Context, n int) error {
 	}
 	c.saw(n, target)
 	return errors.Join(
-		unmoved(i.image, i.facts.Source, i.source, source, "what was tested is not what would be promoted; run again", nil),
-		unmoved(i.image, i.facts.Target, i.target, target, "somebody else moved this tag; run again", nil),
+		unmoved(i.image, i.facts.Source, i.source, source, "what was tested is not what would be promoted; run again"),
+		unmoved(i.image, i.facts.Target, i.target, target, "somebody else moved this tag; run again"),
 	)
 }
 
@@ -196,8 +199,8 @@ func (r *repository) digestOf(ctx context.Context, tag string, known ...report.D
 }
 
 // unmoved is an error where a tag shows another digest than before.
-func unmoved(image, tag string, before *registry.Manifest, now report.Digest, so string, unread error) error {
-	if unread != nil || before.DigestOrNone() == now {
+func unmoved(image, tag string, before *registry.Manifest, now report.Digest, so string) error {
+	if before.DigestOrNone() == now {
 		return nil
 	}
 	return fmt.Errorf("%s:%s pointed at %s when the run began and points at %s now: %s",

@@ -152,7 +152,9 @@ func (c *Candidate) Warnings() []string {
 func (c *Candidate) warn(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.warnings = append(c.warnings, untrusted.Line(fmt.Sprintf(format, args...), 1000))
+	if text := untrusted.Line(fmt.Sprintf(format, args...), 1000); !slices.Contains(c.warnings, text) {
+		c.warnings = append(c.warnings, text)
+	}
 }
 
 // Held returns the hold that was on the target when last read; nil: it is free.

@@ -72,7 +72,7 @@ func (c *Candidate) resolve(ctx context.Context) error {
 			c.judgeOrder(i, orders[n], &refused)
 		}
 	}
-	c.judgeLedger(&refused)
+	c.judgeLedger(errs, &refused)
 	return errors.Join(refused.err(), errors.Join(errs...))
 }
 
@@ -212,8 +212,9 @@ func (c *Candidate) judgeOrder(i *image, order succession, refused *refusals) {
 	}
 }
 
-// judgeLedger applies the ledger's rules to all images that have a source.
-func (c *Candidate) judgeLedger(refused *refusals) {
+// judgeLedger applies the ledger's rules to all images that have a source. unread is
+// why an image could not be read whole; nil: it was.
+func (c *Candidate) judgeLedger(unread []error, refused *refusals) {
 	mode := report.ModeVerify
 	if c.policy == ForPromote {
 		mode = report.ModePromote
@@ -237,6 +238,9 @@ func (c *Candidate) judgeLedger(refused *refusals) {
 		case ledger.RuleNoHead:
 			c.lift(refused, RuleNoHead, c.noHead(n))
 		case ledger.RuleRecord:
+			if unread[n] != nil {
+				continue // its records may be what could not be read
+			}
 			c.lift(refused, RuleNotGreen, c.images[n].image+": "+r.Reason+": verify it first, or give force with a reason")
 		case ledger.RuleHeld: // see judgeHold
 		}

@@ -20,7 +20,7 @@ type shelf map[string]*repository
 type lost struct{ error }
 
 // Is makes it an error that [ledger.ErrUnreadable] matches.
-func (lost) Is(target error) bool { return target == ledger.ErrUnreadable } //nolint:errorlint // that is what Is is for
+func (lost) Is(target error) bool { return target == ledger.ErrUnreadable }
 
 // Unwrap returns the registry's own error.
 func (l lost) Unwrap() error { return l.error }
