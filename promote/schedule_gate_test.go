@@ -57,9 +57,10 @@ type gate struct {
 	err          error
 	warnings     []string
 	began, ended time.Time
-	moved        time.Time // when it last wrote a target before it settled
-	from, to     report.Commit
-	changed      bool // a hold or release was not so before; a rollback moved something
+	moved        time.Time     // when it last wrote a target before it settled
+	from         report.Commit // that a rollback replaced
+	changed      bool          // a hold or release was not so before; a rollback moved something
+	held         bool          // it said that the target is on hold
 }
 
 func (g *gate) String() string { return fmt.Sprintf("%s %s: exit %d %v", g.name, g.op, g.exit, g.err) }
@@ -87,11 +88,14 @@ func (g *gate) run(ctx context.Context, c promote.Config, pause time.Duration) {
 func exitOf(err error) int {
 	var refused *promote.RefusedError
 	var failed *promote.MoveError
+	var free *promote.NotHeldError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &refused):
 		return exitRefused
+	case errors.As(err, &free):
+		return exitUnrecorded
 	case errors.As(err, &failed):
 		return exitRegistry
 	}
@@ -106,11 +110,11 @@ func (g *gate) carry(ctx context.Context, p *promote.Promoter, pause time.Durati
 			f = p.Release
 		}
 		result, err := f(ctx, "for a test")
-		g.changed, g.warnings = result.Changed, result.Warnings
+		g.changed, g.held, g.warnings = result.Changed, result.Held != nil, result.Warnings
 		return err
 	case "rollback":
 		result, err := p.Rollback(ctx, g.sha, "for a test")
-		g.warnings, g.from, g.to = result.Warnings, result.Rollback.FromSHA, result.Rollback.ToSHA
+		g.warnings, g.from, g.held = result.Warnings, result.Rollback.FromSHA, result.Held != nil
 		for _, image := range result.Images {
 			g.changed = g.changed || image.State == report.Promoted
 		}

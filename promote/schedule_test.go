@@ -35,7 +35,7 @@ var settings = []setting{
 	{name: "two gates"},
 	{name: "late writes, lagging reads", late: late, lag: lag},
 	{name: "kills", late: late, lag: lag, kills: 500},
-	{name: "sleeps", late: late, lag: lag, kills: 300, sleeps: 20},
+	{name: "sleeps", late: late, lag: lag, kills: 100, sleeps: 150},
 	{name: "one slow gate", late: late, lag: lag, kills: 300, slow: 20},
 	{name: "attacker", late: late, lag: lag, kills: 300, attack: "others"},
 	{name: "attacker meanwhile", late: late, lag: lag, kills: 300, attack: "meanwhile"},
@@ -246,10 +246,12 @@ func (s *schedule) promised() {
 		case g.kind == "release":
 			s.released = true
 		case g.exit != exitOK:
+		case g.kind == "hold" && !g.held:
+			s.fault("hold: exit 0, and not held")
 		case g.kind == "hold":
 			s.held = true
 		case g.kind == "rollback":
-			s.held = true
+			s.held = s.held || g.held
 			if g.changed && g.from != "" {
 				s.revoked[g.from] = true
 			}

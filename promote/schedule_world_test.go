@@ -195,7 +195,7 @@ type line struct {
 	*hub
 	name   string
 	pace   time.Duration // of a request's way, on average
-	sleeps int           // how often of a thousand requests the gate's machine is suspended
+	sleeps int           // how often of a thousand writes the gate's machine is suspended before; of reads, seldom
 	killAt int           // in which request it is killed; 0: never
 	cancel context.CancelCauseFunc
 	putAt  time.Time // when it last wrote the target; guarded by the hub's lock
@@ -282,7 +282,11 @@ func (l *line) pass(req *http.Request, d *dice, body []byte) error {
 			}
 		}
 		dead := l.dead
-		if !dead && d.chance(l.sleeps) {
+		sleeps := l.sleeps
+		if req.Method != http.MethodPut {
+			sleeps /= 10
+		}
+		if !dead && d.chance(sleeps) {
 			l.asleep = time.Now().Add(300*time.Millisecond + d.within(8*time.Second))
 			l.trace("%s sleeps for %v", l.name, time.Until(l.asleep))
 			l.mu.Unlock()
