@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,70 +30,80 @@ func decodeStrict(b []byte, limit int, v any) error {
 	if !utf8.Valid(b) {
 		return errors.New("it is not UTF-8")
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	first, err := d.Token()
-	if err != nil {
+	err := json.Unmarshal(b, v)
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
 		return fmt.Errorf("it is not JSON: %w", clean(err))
-	}
-	if first != json.Delim('{') {
+	case !bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")):
 		return errors.New("it is not a JSON object")
 	}
-	if err := checkObject(d, 1); err != nil {
+	if err := checkKeys(b); err != nil {
 		return err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is more after the JSON object")
-	}
-	if err := json.Unmarshal(b, v); err != nil {
+	if err != nil {
 		return fmt.Errorf("it has a value of the wrong type: %w", clean(err))
 	}
 	return nil
 }
 
-// checkObject reads the rest of an object, after its opening brace.
-func checkObject(d *json.Decoder, depth int) error {
-	seen := map[string]bool{}
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return fmt.Errorf("it is not JSON: %w", clean(err))
-		}
-		name, _ := key.(string) // the decoder accepts nothing else as a key
-		folded := fold(name)
-		if seen[folded] {
-			return fmt.Errorf("the key %q appears twice", untrusted.Line(name, maxName))
-		}
-		seen[folded] = true
-		if err := checkValue(d, depth); err != nil {
-			return err
+// checkKeys finds keys that an object of valid JSON has twice, and too much nesting.
+func checkKeys(b []byte) error {
+	var open []map[string]bool // the keys of the objects around; nil: an array
+	key := false               // the next string is a key
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '{', '[':
+			if len(open) == maxDepth {
+				return fmt.Errorf("it is nested more than %d levels deep", maxDepth)
+			}
+			key = b[i] == '{'
+			var keys map[string]bool
+			if key {
+				keys = map[string]bool{}
+			}
+			open = append(open, keys)
+		case '}', ']':
+			open, key = open[:len(open)-1], false
+		case ',':
+			key = open[len(open)-1] != nil
+		case '"':
+			end := endOfString(b, i)
+			if key {
+				if err := addKey(open[len(open)-1], b[i:end]); err != nil {
+					return err
+				}
+			}
+			i, key = end-1, false
 		}
 	}
-	_, err := d.Token()
-	return clean(err)
+	return nil
 }
 
-// checkValue reads one value.
-func checkValue(d *json.Decoder, depth int) error {
-	token, err := d.Token()
-	if err != nil {
-		return fmt.Errorf("it is not JSON: %w", clean(err))
-	}
-	if depth >= maxDepth {
-		return fmt.Errorf("it is nested more than %d levels deep", maxDepth)
-	}
-	switch token {
-	case json.Delim('{'):
-		return checkObject(d, depth+1)
-	case json.Delim('['):
-		for d.More() {
-			if err := checkValue(d, depth+1); err != nil {
-				return err
-			}
+// endOfString returns where the string that begins at i ends.
+func endOfString(b []byte, i int) int {
+	for i++; b[i] != '"'; i++ {
+		if b[i] == '\\' {
+			i++
 		}
-		_, err = d.Token()
 	}
-	return clean(err)
+	return i + 1
+}
+
+// addKey adds a key, as it stands in the JSON, to those of its object.
+func addKey(keys map[string]bool, quoted []byte) error {
+	name := string(quoted[1 : len(quoted)-1])
+	if strings.Contains(name, `\`) {
+		if err := json.Unmarshal(quoted, &name); err != nil {
+			return clean(err)
+		}
+	}
+	folded := fold(name)
+	if keys[folded] {
+		return fmt.Errorf("the key %q appears twice", untrusted.Line(name, maxName))
+	}
+	keys[folded] = true
+	return nil
 }
 
 // fold returns one form for all keys that encoding/json takes for the same.

@@ -261,13 +261,16 @@ func (s *State) Reject(r Revoked, seq int64, hasPositive bool) (*Stop, bool) {
 }
 
 // RollBack returns the state that a rollback writes, with this seq: the digest that
-// is replaced is revoked, goal is what the target shall show, and the target is on
-// hold. A nil hold leaves that as it is.
-func (s *State) RollBack(left Revoked, goal report.Digest, seq int64, hold *Hold) *Stop {
+// is replaced is revoked, and so are others that are left for the same reason; goal
+// is what the target shall show, and the target is on hold. A nil hold leaves that as
+// it is.
+func (s *State) RollBack(left Revoked, goal report.Digest, seq int64, hold *Hold, also ...Revoked) *Stop {
 	stop := s.stop().clone()
-	left.Kind, left.Seq = report.EventRolledBack, seq
-	if left.Digest != goal { // one digest of two commits is not revoked and restored at once
-		stop.revoke(s.live(), left)
+	for _, r := range append([]Revoked{left}, also...) {
+		r.Kind, r.Seq = report.EventRolledBack, seq
+		if r.Digest != goal { // one digest of two commits is not revoked and restored at once
+			stop.revoke(s.live(), r)
+		}
 	}
 	stop.Goal, stop.GoalSeq = goal, seq
 	if hold != nil {

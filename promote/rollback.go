@@ -391,7 +391,12 @@ func (b *rollback) carryOut(ctx context.Context) error {
 		also:    func(n int) []report.Digest { return []report.Digest{b.left[n].Digest} },
 		state: func(n int, s *ledger.State, seq int64) *ledger.Stop {
 			left := ledger.Revoked{Digest: subjects[n].Digest, SHA: b.left[n].SHA}
-			return s.RollBack(left, b.images[n].source.Digest, seq, b.hold)
+			var also []ledger.Revoked
+			// Where images disagree, what the others show is revoked here too.
+			if d, known := s.Find(b.facts.FromSHA); known {
+				also = append(also, ledger.Revoked{Digest: d, SHA: b.facts.FromSHA})
+			}
+			return s.RollBack(left, b.images[n].source.Digest, seq, b.hold, also...)
 		},
 		move: b.move,
 	}, b.warn)

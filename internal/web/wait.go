@@ -26,8 +26,12 @@ func Jitter(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0
 	}
-	return d/2 + rand.N(d/2+1)
+	return d/2 + spread(d/2+1)
 }
+
+// spread draws a time from 0 to below n. Tests whose runs must be the same each time
+// replace it.
+var spread = rand.N[time.Duration]
 
 // Backoff is how long to wait before retry n, counted from 0: lowest, doubling,
 // jittered, and no shorter than a Retry-After of the answer, but never more than

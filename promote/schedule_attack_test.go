@@ -1,0 +1,118 @@
+package promote_test
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"git.moleculesai.app/molecule-ai/canary-verify/ledger"
+	"git.moleculesai.app/molecule-ai/canary-verify/promote"
+	"git.moleculesai.app/molecule-ai/canary-verify/report"
+)
+
+// attack is what somebody does who may push and has no key: he can hide records
+// and put them elsewhere, never alter them.
+//
+//   - "others": moves targets, removes records, lists and images that no head needs
+//   - "one head": that, and puts an older record behind one head, or nothing
+//   - "all heads": puts everything back to what it was at the start
+func (s *schedule) attack(how string, dice *dice) {
+	if how == "all heads" {
+		s.replay()
+		return
+	}
+	to := commitOrder[dice.roll(len(commitOrder))]
+	for range 1 + dice.roll(8) {
+		i := dice.roll(s.images)
+		shelf := s.repos[repoName(i)]
+		switch dice.roll(4) {
+		case 0:
+			for d, sha := range s.commits {
+				if shelf.manifests[d].raw != nil && sha == to {
+					s.trace("attacker moves the target of %s to %s", repoName(i), commitNames[to])
+					s.set(i, hubTarget, d)
+				}
+			}
+		case 1:
+			for tag := range shelf.tags {
+				if strings.HasPrefix(tag, "sha256-") {
+					s.trace("attacker removes the list %s", tag)
+					s.set(i, tag, "")
+				}
+			}
+		default:
+			s.erase(i, dice)
+		}
+	}
+	if how == "one head" {
+		s.rewind(dice.roll(s.images), ledger.Kind(dice.roll(2)), dice)
+	}
+}
+
+// erase removes a record that is not behind a head.
+func (s *schedule) erase(i int, dice *dice) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	shelf := s.repos[repoName(i)]
+	d := shelf.order[dice.roll(len(shelf.order))]
+	if shelf.manifests[d].subject == "" {
+		return
+	}
+	for _, versions := range shelf.tags {
+		for _, v := range versions[max(0, len(versions)-2):] { // a write may be on its way
+			if v.digest == d {
+				return
+			}
+		}
+	}
+	s.trace("attacker removes %s from %s", s.short(string(d)), repoName(i))
+	delete(shelf.manifests, d)
+}
+
+// rewind puts an older record behind a head, or removes the head.
+func (s *schedule) rewind(i int, kind ledger.Kind, dice *dice) {
+	tag, err := ledger.HeadTag(hubTarget, kind)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	older := slices.DeleteFunc(s.records(i), func(h *ledger.Head) bool {
+		return kind == ledger.GoHead && h.Go == nil || kind == ledger.StopHead && h.Stop == nil || h.Digest == s.at(i, tag)
+	})
+	var d report.Digest
+	if len(older) > 0 {
+		d = older[dice.roll(len(older))].Digest
+	}
+	s.trace("attacker puts %s behind %s of %s", s.short(string(d)), tag, repoName(i))
+	s.set(i, tag, d)
+}
+
+// replay puts everything back to what it was when the schedule began.
+func (s *schedule) replay() {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	for _, shelf := range s.repos {
+		for tag, versions := range shelf.tags {
+			first := version{from: time.Now()}
+			if versions[0].from.IsZero() {
+				first.digest = versions[0].digest
+			}
+			shelf.tags[tag] = append(versions, first)
+		}
+	}
+}
+
+// admit asks whether an image may run.
+func (s *schedule) admit(reference string) report.Admission {
+	c := s.config()
+	c.Transport, c.Images = s.gate("admit", op{}).line, nil
+	c.Signer = nil
+	if s.witness != nil {
+		c.Witness = &told{s.witness, s.gate("admit", op{}).line}
+	}
+	a, err := promote.Admit(s.t.Context(), c, reference)
+	s.trace("admit %s: %+v, %v", reference, a, err)
+	if err != nil {
+		a.Admitted = false
+	}
+	return a
+}
