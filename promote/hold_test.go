@@ -104,7 +104,7 @@ func TestHoldAndRelease(t *testing.T) {
 			expectRefusal(t, err, RuleNoTarget)
 		}
 		dry, err := w.promoter(func(c *Config) { c.DryRun = true }).Hold(t.Context(), "why")
-		if err != nil || !dry.Changed || dry.Held == nil || holdOf(w.look().View) != nil {
+		if err != nil || !dry.Changed || dry.Held != nil || holdOf(w.look().View) != nil {
 			t.Errorf("a dry run: %+v, %v", dry, err)
 		}
 		held, err := w.promoter().Hold(t.Context(), "the shop is closed")

@@ -499,8 +499,8 @@ func TestOneMovedTagKeepsAllFromBeingWritten(t *testing.T) {
 		t.Errorf("a target was written: %v; the error is %v", written.Load(), err)
 	}
 	for i, image := range c.Images() {
-		if image.State != report.Unchanged || image.Now != m.digest(apps[i], "latest") {
-			t.Errorf("%+v", image)
+		if image.State != report.Unchanged {
+			t.Errorf("%s: %+v", apps[i], image)
 		}
 	}
 }
