@@ -1,6 +1,7 @@
 package promote_test
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,17 +25,19 @@ func (s *schedule) attack(how string, dice *dice) {
 	to := commitOrder[dice.roll(len(commitOrder))]
 	for range 1 + dice.roll(8) {
 		i := dice.roll(s.images)
-		shelf := s.repos[repoName(i)]
+		s.hub.mu.Lock()
+		tags, manifests := maps.Clone(s.repos[repoName(i)].tags), maps.Clone(s.repos[repoName(i)].manifests)
+		s.hub.mu.Unlock()
 		switch dice.roll(4) {
 		case 0:
 			for d, sha := range s.commits {
-				if shelf.manifests[d].raw != nil && sha == to {
+				if manifests[d].raw != nil && sha == to {
 					s.trace("attacker moves the target of %s to %s", repoName(i), commitNames[to])
 					s.set(i, hubTarget, d)
 				}
 			}
 		case 1:
-			for tag := range shelf.tags {
+			for tag := range tags {
 				if strings.HasPrefix(tag, "sha256-") {
 					s.trace("attacker removes the list %s", tag)
 					s.set(i, tag, "")
