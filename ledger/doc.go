@@ -1,11 +1,11 @@
 // Package ledger keeps what was decided about images: signed records beside each
 // image in its registry, readable by anybody.
 //
-// It takes keys ([ParseSigner], [ParseTrustedKeys]), the manifests that a registry
-// returned, and what a run decided ([Record]). It gives the manifests to write
-// ([Seal]), the records that can be trusted ([Trust.Open]), and what follows from
-// them ([View]): which digest a target shall show, whether it is on hold, what was
-// revoked, what a rollback restores, what may run.
+// It takes keys ([ParseSigner], [ParseTrustedKeys]), a [Registry], and what a run
+// decided ([Record]). A [Store] reads the records that can be trusted and writes new
+// ones; from what it read follows ([View]) which digest a target shall show, whether
+// it is on hold, what was revoked, what a rollback restores, what may run. When to
+// write what is the business of package promote.
 //
 // Each target tag has two heads, tags that point at its newest records: one that
 // promotions write ([Go]) and one that hold, release and rollback write ([Stop]).
@@ -19,5 +19,6 @@
 // double the program. Whatever is read may come from an attacker: it is bounded
 // and parsed strictly, and its texts are sanitised.
 //
-// Nothing here makes a request: [Registry] is what the package needs of a registry.
+// Nothing here knows how to reach a registry: [Registry] is what the package needs
+// of one.
 package ledger

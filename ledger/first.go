@@ -4,8 +4,6 @@ import (
 	"errors"
 	"net/url"
 	"strings"
-
-	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
 // typeFirst is the artifact type of records of the first form. Those have no
@@ -51,16 +49,4 @@ func (s *statement) firstForm(r *Record) (*Record, error) {
 	}
 	r.Replaced = x.Replaced
 	return r, nil
-}
-
-// History returns the record in the form that reports show.
-func (r *Record) History() report.Record {
-	replaced := r.Replaced
-	if r.Go != nil {
-		replaced = r.Go.From
-	}
-	return report.Record{
-		Event: r.Event, Time: r.Time, SHA: r.SHA, Digest: r.Subject, Target: r.Target, Replaced: replaced,
-		Suite: r.Suite, Hash: r.SuiteHash, RunURL: r.RunURL, Actor: r.Actor, Reason: r.Reason,
-	}
 }

@@ -260,9 +260,8 @@ func TestFirstFormIsRead(t *testing.T) {
 	if got.Seq != 0 || got.Image != app || got.Subject != dig("c") || got.Target != target || got.SHA != sha("c") || got.Suite != "checks/my suite.yml" {
 		t.Errorf("%+v", got)
 	}
-	h := got.History()
-	if h.Replaced != dig("b") || h.Hash != "sha256:"+strings.Repeat("ef", 32) || h.Event != report.EventVerified {
-		t.Errorf("%+v", h)
+	if got.Replaced != dig("b") || got.SuiteHash != "sha256:"+strings.Repeat("ef", 32) || got.Event != report.EventVerified {
+		t.Errorf("%+v", got)
 	}
 	for name, raw := range map[string]string{
 		"event and result disagree": first("rejected", "PASSED", string(dig("c"))),

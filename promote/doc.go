@@ -16,8 +16,12 @@
 // write, and two tags of two repositories never move at the very same moment. See
 // move.go.
 //
-// Decisions are kept in the registry itself, as OCI artifacts attached to the
-// image ([report.Record]).
+// What was decided is kept in the registry itself, in the ledger of package ledger:
+// each target has a head that promotions write and one that holds, releases and
+// rollbacks write ([Promoter.Hold], [Promoter.Rollback]). A promotion reads both
+// before it moves and once more when no older write can show any more
+// ([Candidate.Settle]); a rollback writes its head before it moves, so that it can be
+// finished by whoever meets it.
 //
 // The package reads no environment, prints nothing and never exits.
 package promote

@@ -72,7 +72,7 @@ func matrixWorld(t testing.TB, kind sim.RegistryConfig) *world {
 func withCanary(c *Config) { c.CanaryTag = "canary" }
 
 // matrix runs f for each request of a clean promotion of two images, as its log
-// names them: for all of them where the tests run whole, else for every 17th,
+// names them: for all of them where the tests run whole, else for every 29th,
 // beginning with another one for each row.
 func matrix(t *testing.T, kind sim.RegistryConfig, row int, f func(t *testing.T, q sim.Request)) {
 	t.Helper()
@@ -86,7 +86,7 @@ func matrix(t *testing.T, kind sim.RegistryConfig, row int, f func(t *testing.T,
 	if len(requests) < 20 {
 		t.Fatalf("only %d requests", len(requests))
 	}
-	const sample = 17
+	const sample = 29
 	for n, q := range requests {
 		if full || (n+row)%sample == 0 {
 			synctest.Test(t, func(t *testing.T) { f(t, q) })
@@ -328,7 +328,7 @@ func TestRollbackCrashMatrix(t *testing.T) {
 					requests = w.Requests()
 				})
 				for n, q := range requests {
-					if full || (n+row)%17 == 0 {
+					if full || (n+row)%23 == 0 {
 						synctest.Test(t, func(t *testing.T) { oneRollbackCrash(t, kind, q, done, n%2 == 0) })
 					}
 				}
