@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -72,26 +73,45 @@ func matrixWorld(t testing.TB, kind sim.RegistryConfig) *world {
 func withCanary(c *Config) { c.CanaryTag = "canary" }
 
 // matrix runs f for each request of a clean promotion of two images, as its log
-// names them: for all of them where the tests run whole, else for every 29th,
+// names them: for all of them where the tests run whole, else for every 47th,
 // beginning with another one for each row.
 func matrix(t *testing.T, kind sim.RegistryConfig, row int, f func(t *testing.T, q sim.Request)) {
 	t.Helper()
 	t.Parallel()
-	var requests []sim.Request
-	synctest.Test(t, func(t *testing.T) {
-		clean := matrixWorld(t, kind)
-		clean.must(newSHA, withCanary)
-		requests = clean.Requests()
-	})
+	requests := clean(t, kind, matrixWorld, func(w *world) { w.must(newSHA, withCanary) })
 	if len(requests) < 20 {
 		t.Fatalf("only %d requests", len(requests))
 	}
-	const sample = 29
+	const sample = 47
 	for n, q := range requests {
 		if full || (n+row)%sample == 0 {
 			synctest.Test(t, func(t *testing.T) { f(t, q) })
 		}
 	}
+}
+
+// cleanRuns are the requests of runs that nothing disturbed, by what was run where.
+var cleanRuns sync.Map
+
+// clean returns the requests of an undisturbed run.
+func clean(t *testing.T, kind sim.RegistryConfig, make func(testing.TB, sim.RegistryConfig) *world, do func(w *world)) []sim.Request {
+	t.Helper()
+	key := fmt.Sprintf("%v %p", kind, make)
+	once, _ := cleanRuns.LoadOrStore(key, &cleanRun{})
+	run := once.(*cleanRun)
+	run.Do(func() {
+		synctest.Test(t, func(t *testing.T) {
+			w := make(t, kind)
+			do(w)
+			run.requests = w.Requests()
+		})
+	})
+	return run.requests
+}
+
+type cleanRun struct {
+	sync.Once
+	requests []sim.Request
 }
 
 // TestFaultMatrix lets every request fail in every way. Whatever happens, the
@@ -321,14 +341,9 @@ func TestRollbackCrashMatrix(t *testing.T) {
 			row++
 			t.Run(fmt.Sprintf("%s/done=%t", name, done), func(t *testing.T) {
 				t.Parallel()
-				var requests []sim.Request
-				synctest.Test(t, func(t *testing.T) {
-					w := rollbackWorld(t, kind)
-					w.rollBack("")
-					requests = w.Requests()
-				})
+				requests := clean(t, kind, rollbackWorld, func(w *world) { w.rollBack("") })
 				for n, q := range requests {
-					if full || (n+row)%23 == 0 {
+					if full || (n+row)%41 == 0 {
 						synctest.Test(t, func(t *testing.T) { oneRollbackCrash(t, kind, q, done, n%2 == 0) })
 					}
 				}
@@ -338,7 +353,7 @@ func TestRollbackCrashMatrix(t *testing.T) {
 }
 
 // rollbackWorld is at newSHA, with records.
-func rollbackWorld(t *testing.T, kind sim.RegistryConfig) *world {
+func rollbackWorld(t testing.TB, kind sim.RegistryConfig) *world {
 	t.Helper()
 	w := emptyWorld(t, kind)
 	w.publish(sim.Build{SHA: oldSHA, Tag: "latest"})

@@ -66,6 +66,9 @@ type insistence struct {
 
 // round writes the heads once and looks what became of them.
 func (i *insistence) round(ctx context.Context) (done bool, err error) {
+	if ctx.Err() != nil {
+		return false, fmt.Errorf("nothing more was written: %w", web.Cause(ctx))
+	}
 	if err := i.read(ctx); err != nil {
 		return false, err
 	}

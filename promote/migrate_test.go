@@ -75,7 +75,7 @@ func TestRecordsOfTheFirstFormAreTakenUp(t *testing.T) {
 	for _, kind := range []string{"referrers and token", "fallback and token"} {
 		for _, signed := range []bool{false, true} {
 			bubble(t, fmt.Sprintf("%s, signed=%t", kind, signed), func(t *testing.T) {
-				w, key := firstWorld(t, kinds[kind]), newKey(t)
+				w, key := firstWorld(t, allKinds[kind]), newKey(t)
 				change := func(c *Config) {
 					if signed {
 						key.signs(c)

@@ -20,7 +20,7 @@ import (
 // reported as promoted.
 func TestTwoGates(t *testing.T) {
 	const trip = 40 * time.Millisecond
-	step := 2 * trip
+	step := 3 * trip
 	if full {
 		step = trip / 4
 	}
