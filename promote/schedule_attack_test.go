@@ -47,6 +47,9 @@ func (s *schedule) attack(how string, dice *dice) {
 			s.erase(i, dice)
 		}
 	}
+	if s.state == full {
+		s.forget(commitC1)
+	}
 	if how == "one head" {
 		s.rewind(dice.roll(s.images), ledger.Kind(dice.roll(2)), dice)
 	}
@@ -58,17 +61,40 @@ func (s *schedule) erase(i int, dice *dice) {
 	defer s.hub.mu.Unlock()
 	shelf := s.repos[repoName(i)]
 	d := shelf.order[dice.roll(len(shelf.order))]
-	if shelf.manifests[d].subject == "" {
-		return
+	if shelf.manifests[d].subject != "" && !s.behindTag(shelf, d) {
+		s.trace("attacker removes %s from %s", s.short(string(d)), repoName(i))
+		delete(shelf.manifests, d)
 	}
-	for _, versions := range shelf.tags {
-		for _, v := range versions[max(0, len(versions)-2):] { // a write may be on its way
-			if v.digest == d {
-				return
+}
+
+// forget removes what speaks against a commit and is not behind a head.
+func (s *schedule) forget(sha report.Commit) {
+	for i := range s.images {
+		shelf := s.repos[repoName(i)]
+		for _, h := range s.records(i) {
+			if s.commits[h.Subject] == sha && !h.Event.Positive() && !s.behindTag(shelf, h.Digest) {
+				s.trace("attacker removes %s from %s", s.short(string(h.Digest)), repoName(i))
+				s.remove(shelf, h.Digest)
 			}
 		}
 	}
-	s.trace("attacker removes %s from %s", s.short(string(d)), repoName(i))
+}
+
+// behindTag reports whether a tag shows a manifest, showed it last, or will.
+func (s *schedule) behindTag(shelf *shelf, d report.Digest) bool {
+	for _, versions := range shelf.tags {
+		for _, v := range versions[max(0, len(versions)-2):] {
+			if v.digest == d {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *schedule) remove(shelf *shelf, d report.Digest) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
 	delete(shelf.manifests, d)
 }
 

@@ -28,14 +28,11 @@ var mutants = []struct{ name, file, old, new string }{
 	err := c.p.putAll(ctx, heads, looked)
 `},
 	{"no repair", "settle.go", "off := astray(look.View)", "off := astray(nil)"},
-	{"no second look at the heads", "promote.go", "	if err := c.reconfirm(ctx); err != nil {\n		return err\n	}\n	return c.write(ctx, heads)", "	return c.write(ctx, heads)"},
 	{"what other heads saw is not looked for", "../ledger/store.go", "for range 4 {", "for range 0 {"},
 	{"no witness", "../ledger/store.go", "return s.Witness.Read(ctx)", "return nil, nil"},
-	{"records of what the target shows are not looked for", "../ledger/store.go", "adopted = v.adopt(r.Others[i].Found) || adopted", "_ = v"},
 	{"stop heads are not written again", "insist.go", "if w != nil && i.look.Shown[n].Stop != w.artifact.Digest {", "if w != nil && n < 0 {"},
 	{"stop heads of the same moment are not merged", "insist.go", "if len(siblings) > 0 {", "if len(siblings) > 1000 {"},
 	{"no floor", "../ledger/rules.go", "case newest.Seq <= v.floor() && v.floor() > 0:", "case newest.Seq < 0:"},
-	{"a promotion that failed is not taken back", "promote.go", "undone := c.undoHeads(cleanup)", "undone := error(nil)"},
 	{"a hold on one image counts for that image alone", "../ledger/state.go", "if held := v[i].stop().Held; held != nil {", "if held := v[i].stop().Held; held != nil && len(v) == 1 {"},
 	{"a rollback revokes only what each image shows", "rollback.go", "also = append(also, ", "_ = append(also, "},
 }
