@@ -568,7 +568,7 @@ func withoutJitter(t *testing.T) {
 func schedules() uint64 {
 	n := uint64(5000)
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		n = 300
+		n = 60
 	}
 	if os.Getenv("CANARY_FULL") == "1" {
 		n *= 20
