@@ -19,6 +19,7 @@ COPY report/ report/
 COPY internal/ internal/
 COPY fleet/ fleet/
 COPY smoke/ smoke/
+COPY ledger/ ledger/
 COPY promote/ promote/
 COPY gate/ gate/
 COPY summary/ summary/
