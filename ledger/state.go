@@ -370,6 +370,10 @@ func (v View) CurrentGoal() (Goal, bool) {
 			goal.Digests[s.Image] = named
 		case s.goalCurrent():
 			goal.Digests[s.Image] = s.Stop.Stop.Goal
+		default: // a hold or release came after the record that names it
+			if d, known := s.Find(goal.SHA); known {
+				goal.Digests[s.Image] = d
+			}
 		}
 	}
 	return goal, true

@@ -248,7 +248,7 @@ func testMovedBetweenConfirmAndMove(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.publish(sim.Build{SHA: topSHA, Tag: "latest", Images: apps[1:]})
-	time.Sleep(2 * time.Second) // the look before counts no more
+	time.Sleep(defaultLease) // the look before counts no more
 	expectOpen(t, plan.Candidate.Promote(t.Context(), green), "somebody else")
 	if w.digest(apps[0], "latest") != plan.Images[0].Previous || w.Digest(apps[1], "latest") != w.Digest(apps[1], "staging-9e77a10") {
 		t.Error("something was moved")

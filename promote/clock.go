@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// leastLease is the shortest lease.
-const leastLease = time.Second
+// defaultLease is how long a look counts. A request may take half of it.
+const defaultLease = 4 * time.Second
 
-// A clock is a transport that measures how long requests take. From that follow the
-// two times of the ledger's protocol.
+// A clock is a transport that measures how long writes take, and knows the two times
+// of the ledger's protocol.
 //
 // A look at the ledger is good for one lease: what follows from it must have been
-// written by then. Whoever writes something that forbids a promotion waits for two
-// leases and looks once more, so that it finds every promotion that had looked
-// before.
+// written by then. Whoever writes waits for two leases and looks once more, so that
+// it finds everything of those who had looked before. That is why the lease is the
+// same for all, and doesn't grow with slow requests: a gate can't know how slow
+// another one was, or for how long its machine was suspended in a request.
 type clock struct {
 	base  http.RoundTripper
-	least time.Duration // of leases
+	lease time.Duration
 
 	mu    sync.Mutex
-	trip  time.Duration // the slowest request that was answered
 	write time.Duration // the slowest write, answered or not
 }
 
@@ -32,28 +32,20 @@ func (c *clock) RoundTrip(req *http.Request) (*http.Response, error) {
 	took := elapsed(began)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err == nil {
-		c.trip = max(c.trip, took)
-	}
 	if req.Method == http.MethodPut {
 		c.write = max(c.write, took)
 	}
 	return resp, err
 }
 
-// A lease is how long a look at the registry is good for. It is fixed when the look
-// begins: a write that takes long must not lengthen the lease that it outlives.
+// A lease is how long a look at the registry is good for.
 type lease struct {
 	began time.Time
 	good  time.Duration
 }
 
 // look begins a look.
-func (c *clock) look() lease {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return lease{time.Now(), max(c.least, 4*c.trip)}
-}
+func (c *clock) look() lease { return lease{time.Now(), c.lease} }
 
 // over reports whether so many leases have passed since the look began.
 func (l lease) over(leases float64) bool {
@@ -64,7 +56,7 @@ func (l lease) over(leases float64) bool {
 func (c *clock) settling() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return 2*max(c.least, 4*c.trip) + c.write
+	return 2*c.lease + c.write
 }
 
 // elapsed is the time since t: a machine that is suspended stops one of its clocks,

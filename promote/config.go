@@ -54,8 +54,8 @@ type Config struct {
 	// NoHold leaves the target free after a rollback.
 	NoHold bool
 	As     string // for [Admit]: the repository, with its host, that an image is a mirror of; empty: itself
-	// Lease is the least time for which a look at the ledger counts; 0: a second. It
-	// must be the same for all who write: twice as long is waited after each write.
+	// Lease is for how long a look at the ledger counts; 0: 4 seconds. It must be the
+	// same for all who write: twice as long is waited after each write.
 	Lease time.Duration
 	// Transport carries all requests; nil: one with timeouts of its own.
 	Transport http.RoundTripper

@@ -202,6 +202,9 @@ func (p *Promoter) putFirst(ctx context.Context, look *ledger.Reading, heads []*
 	if err := p.putAll(ctx, some, looked); err != nil {
 		return &MoveError{Err: fmt.Errorf("the ledger could not begin: %w", err)}
 	}
+	if looked.over(1) {
+		return &MoveError{Err: errors.New("this run was paused for too long while the ledger began, so that what others decided may have been overtaken: run again")}
+	}
 	return parallel.Each(len(some), func(n int) error { return p.shows(ctx, some[n]) })
 }
 

@@ -45,12 +45,12 @@ func New(c Config) (*Promoter, error) {
 
 // open makes a promoter of a configuration that was checked.
 func (c Config) open(names []registry.Name) *Promoter {
-	timed := &clock{base: c.Transport, least: c.Lease}
+	timed := &clock{base: c.Transport, lease: c.Lease}
 	if timed.base == nil {
 		timed.base = web.Transport(c.Proxy)
 	}
-	if timed.least <= 0 {
-		timed.least = leastLease
+	if timed.lease <= 0 {
+		timed.lease = defaultLease
 	}
 	books := shelf{}
 	p := &Promoter{config: c, clock: timed, store: &ledger.Store{

@@ -113,10 +113,10 @@ func TestSlowRecordDoesNotWidenTheGap(t *testing.T) {
 		m.before = func(req *http.Request) *http.Response {
 			if req.Method == http.MethodPut && strings.HasSuffix(req.URL.Path, apps[1]+"/manifests/canary-verify.latest.go") {
 				if puts.Add(1) == 2 { // the first one begins the ledger
-					time.Sleep(2 * time.Second)
+					time.Sleep(defaultLease)
 					m.tag(apps[0], "latest", topSHA)
 					m.tag(apps[1], "latest", topSHA)
-					time.Sleep(2 * time.Second)
+					time.Sleep(defaultLease)
 				}
 			}
 			return nil

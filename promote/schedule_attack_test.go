@@ -11,13 +11,15 @@ import (
 	"git.moleculesai.app/molecule-ai/canary-verify/report"
 )
 
-// attack is what somebody does who may push and has no key: he can hide records
+// attack is what somebody does, at one moment, who may push and has no key: he can hide records
 // and put them elsewhere, never alter them.
 //
 //   - "others": moves targets, removes records, lists and images that no head needs
 //   - "one head": that, and puts an older record behind one head, or nothing
 //   - "all heads": puts everything back to what it was at the start
 func (s *schedule) attack(how string, dice *dice) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
 	if how == "all heads" {
 		s.replay()
 		return
@@ -33,14 +35,14 @@ func (s *schedule) attack(how string, dice *dice) {
 			for d, sha := range s.commits {
 				if manifests[d].raw != nil && sha == to {
 					s.trace("attacker moves the target of %s to %s", repoName(i), commitNames[to])
-					s.set(i, hubTarget, d)
+					shelf.point(hubTarget, time.Now(), d)
 				}
 			}
 		case 1:
 			for tag := range tags {
 				if strings.HasPrefix(tag, "sha256-") {
 					s.trace("attacker removes the list %s", tag)
-					s.set(i, tag, "")
+					shelf.point(tag, time.Now(), "")
 				}
 			}
 		default:
@@ -57,8 +59,6 @@ func (s *schedule) attack(how string, dice *dice) {
 
 // erase removes a record that is not behind a head.
 func (s *schedule) erase(i int, dice *dice) {
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
 	shelf := s.repos[repoName(i)]
 	d := shelf.order[dice.roll(len(shelf.order))]
 	if shelf.manifests[d].subject != "" && !s.behindTag(shelf, d) {
@@ -74,7 +74,7 @@ func (s *schedule) forget(sha report.Commit) {
 		for _, h := range s.records(i) {
 			if s.commits[h.Subject] == sha && !h.Event.Positive() && !s.behindTag(shelf, h.Digest) {
 				s.trace("attacker removes %s from %s", s.short(string(h.Digest)), repoName(i))
-				s.remove(shelf, h.Digest)
+				delete(shelf.manifests, h.Digest)
 			}
 		}
 	}
@@ -92,33 +92,27 @@ func (s *schedule) behindTag(shelf *shelf, d report.Digest) bool {
 	return false
 }
 
-func (s *schedule) remove(shelf *shelf, d report.Digest) {
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
-	delete(shelf.manifests, d)
-}
-
 // rewind puts an older record behind a head, or removes the head.
 func (s *schedule) rewind(i int, kind ledger.Kind, dice *dice) {
 	tag, err := ledger.HeadTag(hubTarget, kind)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	shelf := s.repos[repoName(i)]
+	now, _, _ := shelf.shows(tag, time.Now())
 	older := slices.DeleteFunc(s.records(i), func(h *ledger.Head) bool {
-		return kind == ledger.GoHead && h.Go == nil || kind == ledger.StopHead && h.Stop == nil || h.Digest == s.at(i, tag)
+		return kind == ledger.GoHead && h.Go == nil || kind == ledger.StopHead && h.Stop == nil || h.Digest == now
 	})
 	var d report.Digest
 	if len(older) > 0 {
 		d = older[dice.roll(len(older))].Digest
 	}
 	s.trace("attacker puts %s behind %s of %s", s.short(string(d)), tag, repoName(i))
-	s.set(i, tag, d)
+	shelf.point(tag, time.Now(), d)
 }
 
 // replay puts everything back to what it was when the schedule began.
 func (s *schedule) replay() {
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
 	for _, shelf := range s.repos {
 		for tag, versions := range shelf.tags {
 			first := version{from: time.Now()}
