@@ -1,7 +1,6 @@
 package promote_test
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,19 +26,17 @@ func (s *schedule) attack(how string, dice *dice) {
 	to := commitOrder[dice.roll(len(commitOrder))]
 	for range 1 + dice.roll(8) {
 		i := dice.roll(s.images)
-		s.hub.mu.Lock()
-		tags, manifests := maps.Clone(s.repos[repoName(i)].tags), maps.Clone(s.repos[repoName(i)].manifests)
-		s.hub.mu.Unlock()
+		shelf := s.repos[repoName(i)]
 		switch dice.roll(4) {
 		case 0:
 			for d, sha := range s.commits {
-				if manifests[d].raw != nil && sha == to {
+				if shelf.manifests[d].raw != nil && sha == to {
 					s.trace("attacker moves the target of %s to %s", repoName(i), commitNames[to])
 					shelf.point(hubTarget, time.Now(), d)
 				}
 			}
 		case 1:
-			for tag := range tags {
+			for tag := range shelf.tags {
 				if strings.HasPrefix(tag, "sha256-") {
 					s.trace("attacker removes the list %s", tag)
 					shelf.point(tag, time.Now(), "")

@@ -568,10 +568,10 @@ func withoutJitter(t *testing.T) {
 func schedules() uint64 {
 	n := uint64(5000)
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		n = 60
+		n = 30
 	}
 	if os.Getenv("CANARY_FULL") == "1" {
-		n *= 20
+		n *= 20 // 100,000; 600 under the race detector
 	}
 	if text := os.Getenv("CANARY_SCHEDULES"); text != "" {
 		n, _ = strconv.ParseUint(text, 10, 64)
