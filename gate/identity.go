@@ -2,7 +2,6 @@ package gate
 
 import (
 	"context"
-	"fmt"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/fleet"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/parallel"
@@ -78,7 +77,7 @@ func (r *run) warnOfUnrest(tenants []report.Tenant) {
 			continue
 		}
 		if found++; found <= maxWarned {
-			r.warn(fmt.Sprintf("%s: %s and %s while it was checked", t.Name, report.Count(t.Refused, "refused connection"), report.Count(t.Restarts, "restart")))
+			r.warn(t.Name + ": " + report.Unrest(t.Refused, t.Restarts) + " while it was checked")
 		}
 	}
 	if found > maxWarned {

@@ -2,8 +2,22 @@ package report
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
+
+// Unrest says how many connections tenants refused and how often they restarted;
+// empty: they did neither.
+func Unrest(refused, restarts int) string {
+	var parts []string
+	if refused > 0 {
+		parts = append(parts, Count(refused, "refused connection"))
+	}
+	if restarts > 0 {
+		parts = append(parts, Count(restarts, "restart"))
+	}
+	return strings.Join(parts, ", ")
+}
 
 // Span writes a length of time for people, in two units at most: "12 ms",
 // "1.6 s", "7 min 5 s". A negative one is "0 ms".

@@ -107,14 +107,7 @@ func unrest(r *report.Report) string {
 		refused += r.Tenants[i].Refused
 		restarts += r.Tenants[i].Restarts
 	}
-	var parts []string
-	if refused > 0 {
-		parts = append(parts, report.Count(refused, "refused connection"))
-	}
-	if restarts > 0 {
-		parts = append(parts, report.Count(restarts, "restart"))
-	}
-	return strings.Join(parts, ", ")
+	return report.Unrest(refused, restarts)
 }
 
 // identity says what proves that the checks met the commit; empty where the
