@@ -38,6 +38,9 @@ func (o op) String() string {
 // moves reports whether the gate promotes where nothing forbids it.
 func (o op) moves() bool { return o.kind == "verify" || o.kind == "promote" }
 
+// stops reports whether the gate writes stop heads.
+func (o op) stops() bool { return !o.moves() }
+
 // The exit codes that schedules tell apart.
 const (
 	exitKilled     = -1
