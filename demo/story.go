@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/cli"
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
@@ -125,6 +126,10 @@ func (s *story) customersRun(ctx context.Context, c commit) error {
 	return nil
 }
 
+// lease is shorter than the default: this registry is never slow, and the look after
+// each move waits for two of them.
+const lease = 500 * time.Millisecond
+
 // gate runs the real command line, shows what it prints, and checks its exit code
 // and a word that its output must contain.
 func (s *story) gate(ctx context.Context, code report.Exit, word string, args ...string) error {
@@ -132,7 +137,7 @@ func (s *story) gate(ctx context.Context, code report.Exit, word string, args ..
 	var shown bytes.Buffer
 	both := io.MultiWriter(s.out, &shown)
 	command := &cli.Command{
-		Args: args, Environ: s.secrets(),
+		Args: args, Environ: s.secrets(), Lease: lease,
 		Stdout: both, Stderr: both, Version: "demo", OnStdout: cli.Screen{Width: 100},
 	}
 	if got := command.Run(ctx); got != int(code) {
