@@ -270,6 +270,7 @@ func realStory(t *testing.T, r *realRegistry) {
 	defer shared.CloseIdleConnections()
 	promoter := func(change ...func(*Config)) *Promoter {
 		c := configAt(r.host, shared)
+		c.Lease = 500 * time.Millisecond // these registries answer at once
 		for _, f := range change {
 			f(&c)
 		}
