@@ -37,7 +37,7 @@ const lease = time.Second
 
 func TestMain(m *testing.M) {
 	// Stories wait for answers more than they compute.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := flag.Set("test.parallel", "12"); err != nil {
 		panic(err)
 	}
 	testscript.Main(m, map[string]func(){"canary-verify": func() { run(lease) }})

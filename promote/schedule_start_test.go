@@ -178,7 +178,7 @@ func TestKilledAnywhere(t *testing.T) {
 	st := start{images: 2, dated: true, listed: true, state: begun}
 	step := 1
 	if raced() {
-		step = 4
+		step = 8
 	}
 	for _, o := range []op{
 		{kind: "verify", sha: commitC1}, {kind: "verify", sha: commitC1, force: true}, {kind: "rollback"}, {kind: "hold"}, {kind: "release"},

@@ -574,7 +574,7 @@ func schedules() uint64 {
 	n := uint64(5000)
 	switch {
 	case raced():
-		n = 30
+		n = 15
 	case os.Getenv("CANARY_FULL") == "1":
 		n = 100_000
 	}
