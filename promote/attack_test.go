@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
@@ -403,7 +402,7 @@ func TestReplayOfEverything(t *testing.T) {
 
 // TestTwoHeadsOfOneSeq: two who hold at the same time lose neither's revocation.
 func TestTwoHeadsOfOneSeq(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w, key, seen := newWorld(t, sim.RegistryConfig{Referrers: true}), newKey(t), memo{}
 		w.must(newSHA, key.signs, seen.witness, force("the ledger begins"))
 		w.must(topSHA, key.signs, seen.witness)
@@ -422,7 +421,7 @@ func TestTwoHeadsOfOneSeq(t *testing.T) {
 
 // TestWrongClock: no decision depends on what time it is somewhere.
 func TestWrongClock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w, key := signedWorld(t, sim.RegistryConfig{Referrers: true})
 		for _, app := range apps { // a green run of before the rollback whose clock was years ahead
 			r := w.forged(app, 2)
@@ -435,7 +434,7 @@ func TestWrongClock(t *testing.T) {
 
 // TestStolenFallbackTag has somebody put an image where records are listed.
 func TestStolenFallbackTag(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w, key := signedWorld(t, sim.RegistryConfig{})
 		for _, app := range apps {
 			for _, of := range []string{"staging-9e77a10", "staging-4c1d56e"} {
@@ -462,7 +461,7 @@ func TestStolenFallbackTag(t *testing.T) {
 // TestRotation: both heads are signed anew while both keys are trusted; then what the
 // old key signs counts no more.
 func TestRotation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w, old := signedWorld(t, sim.RegistryConfig{Referrers: true})
 		next := newKey(t)
 		both := func(c *Config) {
@@ -494,7 +493,7 @@ func TestRotation(t *testing.T) {
 // TestUnsignedIsSeen: without keys anybody who may push can write what counts; that
 // is the choice of who gives none.
 func TestUnsignedHeadsCountWithoutKeys(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := newWorld(t, sim.RegistryConfig{Referrers: true})
 		w.must(newSHA)
 		if s := w.look().View[0]; s.Go.SignedBy != "" {

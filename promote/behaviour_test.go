@@ -306,7 +306,7 @@ func TestPreflightSeesWhatIsMissing(t *testing.T) {
 		})
 	}
 	t.Run("a registry that is down leaves it open", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		fakeTime(t, func(t *testing.T) {
 			w := newWorld(t, sim.RegistryConfig{})
 			found, err := w.promoter().Resolve(t.Context(), newSHA, ForVerify)
 			if err != nil {
@@ -485,7 +485,7 @@ func testRollbackWithoutRecords(t *testing.T) {
 }
 
 func TestHistoryOfNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := newWorld(t, sim.RegistryConfig{})
 		if h, err := w.promoter(func(c *Config) { c.TargetTag = "stable" }).History(t.Context()); len(h) > 0 || err != nil {
 			t.Errorf("%v, %v", h, err)
@@ -552,7 +552,7 @@ func testDamagedTargetDoesNotKeepAGoodOneOut(t *testing.T) {
 
 // TestOldConfirmationDoesNotCount has the source move after Confirm.
 func TestOldConfirmationDoesNotCount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := newWorld(t, sim.RegistryConfig{})
 		c := resolved(t, w.promoter())
 		if err := c.Confirm(t.Context()); err != nil {

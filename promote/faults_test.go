@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
@@ -85,7 +84,7 @@ func matrix(t *testing.T, kind sim.RegistryConfig, row int, f func(t *testing.T,
 	const sample = 47
 	for n, q := range requests {
 		if full || (n+row)%sample == 0 {
-			synctest.Test(t, func(t *testing.T) { f(t, q) })
+			fakeTime(t, func(t *testing.T) { f(t, q) })
 		}
 	}
 }
@@ -100,7 +99,7 @@ func clean(t *testing.T, kind sim.RegistryConfig, make func(testing.TB, sim.Regi
 	once, _ := cleanRuns.LoadOrStore(key, &cleanRun{})
 	run := once.(*cleanRun)
 	run.Do(func() {
-		synctest.Test(t, func(t *testing.T) {
+		fakeTime(t, func(t *testing.T) {
 			w := make(t, kind)
 			do(w)
 			run.requests = w.Requests()
@@ -297,7 +296,7 @@ func TestRequests(t *testing.T) {
 // processes an image takes 1.59 s for two images. What the gate does beside the
 // wait and the checks isn't counted.
 func TestTimeUntilTheTargetsShow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := newWorld(t, sim.RegistryConfig{Referrers: true, Auth: sim.TokenAuth, CheckBlobs: true})
 		w.must(oldSHA) // the ledger begins
 		w.SetLatency(50 * time.Millisecond)
@@ -344,7 +343,7 @@ func TestRollbackCrashMatrix(t *testing.T) {
 				requests := clean(t, kind, rollbackWorld, func(w *world) { w.rollBack("") })
 				for n, q := range requests {
 					if full || (n+row)%41 == 0 {
-						synctest.Test(t, func(t *testing.T) { oneRollbackCrash(t, kind, q, done, n%2 == 0) })
+						fakeTime(t, func(t *testing.T) { oneRollbackCrash(t, kind, q, done, n%2 == 0) })
 					}
 				}
 			})

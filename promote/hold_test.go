@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
@@ -96,7 +95,7 @@ func TestRollbackHolds(t *testing.T) {
 }
 
 func TestHoldAndRelease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := newWorld(t, sim.RegistryConfig{Referrers: true})
 		if _, err := w.promoter(func(c *Config) { c.TargetTag = "stable" }).Hold(t.Context(), "why"); err == nil {
 			t.Error("a hold of nothing")
@@ -216,7 +215,7 @@ func TestRollbackWithoutItsHold(t *testing.T) {
 // TestRollbackAgain: a re-run answers; another run goes further back only after a
 // release, or with a commit.
 func TestRollbackAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := newWorld(t, sim.RegistryConfig{Referrers: true})
 		w.must(newSHA)
 		w.must(topSHA)
@@ -243,7 +242,7 @@ func TestRollbackAgain(t *testing.T) {
 }
 
 func TestRollbackWithoutHold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := newWorld(t, sim.RegistryConfig{Referrers: true})
 		w.must(newSHA)
 		if result := w.rollBack("", func(c *Config) { c.NoHold = true }); result.Held != nil {
@@ -259,7 +258,7 @@ func TestRollbackWithoutHold(t *testing.T) {
 // TestUndoneAfterARelease: what a promotion that failed puts back is not what was
 // rolled back before.
 func TestUndoneAfterARelease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := newWorld(t, sim.RegistryConfig{Referrers: true})
 		w.publish(sim.Build{SHA: thirdSHA, Tag: "staging-0000aaa", Created: built[topSHA].Add(time.Hour)})
 		w.must(newSHA)
@@ -322,7 +321,7 @@ func TestHistory(t *testing.T) {
 }
 
 func TestHistoryThatBreaks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := newWorld(t, sim.RegistryConfig{Referrers: true})
 		w.must(newSHA)
 		gone := w.digest(apps[0], "canary-verify.latest.go")
@@ -392,7 +391,7 @@ func TestAdmit(t *testing.T) {
 			}
 		})
 	}
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := newWorld(t, sim.RegistryConfig{})
 		w.Inject(sim.Injection{Path: "stop$", Do: sim.Status(500)})
 		if _, err := Admit(t.Context(), w.config(), w.Host()+"/"+apps[0]+":latest"); !errors.Is(err, ledger.ErrUnreadable) {

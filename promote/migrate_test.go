@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
@@ -117,7 +116,7 @@ func TestRecordsOfTheFirstFormAreTakenUp(t *testing.T) {
 
 // TestFirstDecisionIsARollback has a team that changed the version roll back at once.
 func TestFirstDecisionIsARollback(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := firstWorld(t, sim.RegistryConfig{Referrers: true})
 		dry, err := w.promoter(func(c *Config) { c.DryRun = true }).Rollback(t.Context(), "", "looking")
 		if err != nil || dry.Rollback.ToSHA != oldSHA {
@@ -133,7 +132,7 @@ func TestFirstDecisionIsARollback(t *testing.T) {
 // TestPromoteByARecordOfTheFirstForm: what was verified before heads were, and was
 // never in production.
 func TestPromoteByARecordOfTheFirstForm(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := firstWorld(t, sim.RegistryConfig{Referrers: true})
 		_, err := carry(t.Context(), w.promoter(), thirdSHA, ForPromote)
 		expectRefusal(t, err, RuleNotGreen)
@@ -150,7 +149,7 @@ func TestPromoteByARecordOfTheFirstForm(t *testing.T) {
 // TestFirstAdoptionWithSignatures: without force where the target is absent; with one
 // force else.
 func TestFirstAdoptionWithSignatures(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w, key := newWorld(t, sim.RegistryConfig{Referrers: true}), newKey(t)
 		w.must(newSHA, key.signs, func(c *Config) { c.TargetTag = "stable" })
 		w.same("stable", "staging-4c1d56e")
@@ -174,7 +173,7 @@ func TestFirstAdoptionWithSignatures(t *testing.T) {
 
 // TestHalfMadeFirstPromotion has nowhere to go back to, and says the way out.
 func TestHalfMadeFirstPromotion(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := newWorld(t, sim.RegistryConfig{Referrers: true})
 		stable := func(c *Config) { c.TargetTag = "stable" }
 		process := &mortal{RoundTripper: w.transport}

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/registry"
@@ -138,7 +137,7 @@ func TestLagIsWaitedForAndBounded(t *testing.T) {
 		moved bool
 	}{{100 * time.Millisecond, true}, {25 * time.Second, true}, {40 * time.Second, false}} {
 		t.Run(tt.lag.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			fakeTime(t, func(t *testing.T) {
 				m := newMemory()
 				p := m.promoter(t)
 				plan := resolved(t, p)
@@ -201,7 +200,7 @@ func TestCancelHasOneBudget(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			fakeTime(t, func(t *testing.T) {
 				m := newMemory()
 				p := m.promoter(t)
 				plan := resolved(t, p)
@@ -248,7 +247,7 @@ func TestCancelHasOneBudget(t *testing.T) {
 // TestCancelWithDeadRegistry has nothing answer any more: where the tag is can't
 // be known, and that is said in time.
 func TestCancelWithDeadRegistry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		m := newMemory()
 		p := m.promoter(t)
 		plan := resolved(t, p)
@@ -296,7 +295,7 @@ func TestOvertaken(t *testing.T) {
 		{"by an image of unknown age", "", []string{oldSHA, ""}, false, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			fakeTime(t, func(t *testing.T) {
 				m := newMemory()
 				p := m.promoter(t, func(c *Config) { c.Force = tt.force })
 				plan := resolved(t, p)
@@ -446,7 +445,7 @@ func TestNoLookNoMove(t *testing.T) {
 	} {
 		for _, blind := range [][]string{apps, apps[1:]} {
 			t.Run(name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				fakeTime(t, func(t *testing.T) {
 					m := newMemory()
 					c := resolved(t, m.promoter(t))
 					if err := c.Confirm(t.Context()); err != nil {
@@ -508,7 +507,7 @@ func TestOneMovedTagKeepsAllFromBeingWritten(t *testing.T) {
 // TestOvertakenWhileAnotherTagIsRetried has somebody move the first tag after
 // it was read back, while the second is still being written.
 func TestOvertakenWhileAnotherTagIsRetried(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		m := newMemory()
 		p := m.promoter(t)
 		plan := resolved(t, p)

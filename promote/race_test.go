@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -30,7 +29,7 @@ func TestTwoGates(t *testing.T) {
 			// One image's registry may be slower than the other's.
 			for _, slower := range []time.Duration{1, 3} {
 				t.Run(fmt.Sprintf("%v+%v, times %d", offset, skew, slower), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { twoGates(t, trip, slower*trip, offset+skew) })
+					fakeTime(t, func(t *testing.T) { twoGates(t, trip, slower*trip, offset+skew) })
 				})
 			}
 		}
@@ -105,7 +104,7 @@ func brief(err error) string {
 // TestSlowRecordDoesNotWidenTheGap has somebody move both targets while one of our
 // heads takes its time, long after our last look: the look counts no more.
 func TestSlowRecordDoesNotWidenTheGap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		m := newMemory()
 		p := m.promoter(t)
 		plan := resolved(t, p)

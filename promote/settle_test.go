@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"git.moleculesai.app/molecule-ai/canary-verify/internal/sim"
@@ -205,7 +204,7 @@ func TestSettle(t *testing.T) {
 
 // TestTwoHolds: of two who hold and roll back at the same time, neither is lost.
 func TestTwoHolds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
 		w := begunWorld(t)
 		w.must(topSHA)
 		w.SetLatency(30 * time.Millisecond)
