@@ -161,13 +161,12 @@ func TestHoldErrors(t *testing.T) {
 
 // TestRollbackWithoutItsHold moves all the same, and says so.
 func TestRollbackWithoutItsHold(t *testing.T) {
-	var unheld *NotHeldError
 	bubble(t, "the head can't be written", func(t *testing.T) {
 		w := newWorld(t, sim.RegistryConfig{Referrers: true})
 		w.must(newSHA)
 		w.Inject(sim.Injection{Method: http.MethodPut, Path: "stop$", Do: sim.Status(403)})
 		result, err := w.promoter().Rollback(t.Context(), "", "why")
-		if !errors.As(err, &unheld) || result.Held != nil || !strings.Contains(err.Error(), "stop promotions by hand") {
+		if !isNotHeld(err) || result.Held != nil || !strings.Contains(err.Error(), "stop promotions by hand") {
 			t.Errorf("%+v, %v", result, err)
 		}
 		w.same("latest", "staging-1f0c7be")
@@ -181,7 +180,7 @@ func TestRollbackWithoutItsHold(t *testing.T) {
 		_, err = w.promoter(force("it burns")).Rollback(t.Context(), "", "why")
 		expectOpen(t, err, "500")
 		result, err := w.promoter(force("it burns")).Rollback(t.Context(), oldSHA, "why")
-		if !errors.As(err, &unheld) || result.Held != nil || result.Images[0].State != report.Promoted {
+		if !isNotHeld(err) || result.Held != nil || result.Images[0].State != report.Promoted {
 			t.Errorf("%+v, %v", result, err)
 		}
 		w.same("latest", "staging-1f0c7be")
@@ -205,7 +204,7 @@ func TestRollbackWithoutItsHold(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		}
-		if _, err := w.promoter(keyless, force("it burns")).Rollback(t.Context(), "", "why"); !errors.As(err, &unheld) {
+		if _, err := w.promoter(keyless, force("it burns")).Rollback(t.Context(), "", "why"); !isNotHeld(err) {
 			t.Errorf("%v", err)
 		}
 		w.same("latest", "staging-1f0c7be")
@@ -404,4 +403,9 @@ func TestAdmit(t *testing.T) {
 			}
 		}
 	})
+}
+
+func isNotHeld(err error) bool {
+	var unheld *NotHeldError
+	return errors.As(err, &unheld)
 }
